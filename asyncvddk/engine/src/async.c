@@ -1,0 +1,229 @@
+/* Asynchronous requests: small reads of cached data complete at once, the rest on a pool of threads of the process. */
+#include "async.h"
+
+#include <errno.h>
+#include <pthread.h>
+#include <signal.h>
+#include <time.h>
+
+#include "config.h"
+#include "engine.h"
+#include "fault.h"
+#include "log.h"
+
+#define MAX_THREADS 256
+#define DEFAULT_THREADS 16
+#define MAX_LATENCY_MS 600000
+#define INLINE_SECTORS (65536 / VIXDISKLIB_SECTOR_SIZE) /* larger copies take longer than handing over does */
+
+struct job {
+  struct job *next;
+  struct request request;
+};
+
+static struct {
+  pthread_mutex_t lock; /* guards all below */
+  pthread_cond_t work;  /* a job came, or stopping */
+  struct job *head, *tail;
+  unsigned queued, idle, threads;
+  bool stopping;
+  pthread_t ids[MAX_THREADS];
+} pool = { .lock = PTHREAD_MUTEX_INITIALIZER, .work = PTHREAD_COND_INITIALIZER };
+
+static unsigned max_threads = DEFAULT_THREADS; /* async_load sets these three */
+static uint64 latency_ms;
+static bool synchronous;
+
+static _Thread_local const struct handle *calling_back; /* whose callback runs on this thread */
+
+void
+async_load (void)
+{
+  max_threads = (unsigned) config_number ("openEngine.threads", DEFAULT_THREADS, 1, MAX_THREADS);
+  latency_ms = config_number ("openEngine.latencyMs", 0, 0, MAX_LATENCY_MS);
+  synchronous = !config_switch ("openEngine.async", true);
+}
+
+void
+async_delay (void)
+{
+  struct timespec left = { (time_t) (latency_ms / 1000), (long) (latency_ms % 1000) * 1000000 };
+
+  if (latency_ms == 0)
+    return;
+  while (nanosleep (&left, &left) != 0 && errno == EINTR)
+    continue;
+}
+
+bool
+async_in_callback (const struct handle *handle)
+{
+  return calling_back == handle;
+}
+
+/* The result of the request, or DISK_WOULD_BLOCK with nowait. */
+static VixError
+perform (const struct request *r, bool nowait)
+{
+  struct disk *disk = r->handle->disk;
+
+  if (r->count == 0)
+    return VIX_OK;
+  if (r->operation == OPERATION_READ)
+    return disk_read (disk, r->start, r->count, r->buffer.in, nowait);
+  return disk_write (disk, r->start, r->count, r->buffer.out);
+}
+
+static void
+call_back (const struct request *r, VixError err)
+{
+  const struct handle *outer = calling_back;
+  VixError fault = fault_check (r->operation == OPERATION_READ ? "ReadAsync.callback" : "WriteAsync.callback");
+
+  calling_back = r->handle;
+  r->callback (r->data, fault != VIX_OK ? fault : err);
+  calling_back = outer;
+}
+
+static void
+serve (const struct request *r)
+{
+  async_delay ();
+  call_back (r, perform (r, false));
+}
+
+/* NULL: the pool stops and nothing is left to do.  The caller holds the lock. */
+static struct job *
+next_job (void)
+{
+  struct job *job;
+
+  while (pool.head == NULL && !pool.stopping) {
+    pool.idle++;
+    pthread_cond_wait (&pool.work, &pool.lock);
+    pool.idle--;
+  }
+  job = pool.head;
+  if (job != NULL) {
+    pool.head = job->next;
+    pool.queued--;
+  }
+  return job;
+}
+
+static void *
+worker (void *unused)
+{
+  (void) unused;
+  for (;;) {
+    struct job *job;
+    struct handle *handle;
+
+    pthread_mutex_lock (&pool.lock);
+    job = next_job ();
+    pthread_mutex_unlock (&pool.lock);
+    if (job == NULL)
+      return NULL;
+    handle = job->request.handle;
+    serve (&job->request);
+    free (job);
+    gate_leave (&handle->requests);
+  }
+}
+
+/* The client's signals are not delivered to our threads.  Nonzero: errno of pthread_create.  The caller holds the lock. */
+static int
+start_thread (void)
+{
+  sigset_t all, old;
+  int err;
+
+  sigfillset (&all);
+  pthread_sigmask (SIG_SETMASK, &all, &old);
+  err = pthread_create (&pool.ids[pool.threads], NULL, worker, NULL);
+  pthread_sigmask (SIG_SETMASK, &old, NULL);
+  if (err == 0) {
+    pthread_setname_np (pool.ids[pool.threads], "vixdisklib-io");
+    pool.threads++;
+  }
+  return err;
+}
+
+/* False: no thread at all could be started.  Locks the queue. */
+static bool
+enqueue (struct job *job)
+{
+  SCOPED_LOCK (&pool.lock);
+
+  if (pool.queued >= pool.idle && pool.threads < max_threads && start_thread () != 0 && pool.threads == 0)
+    return false;
+  if (pool.head == NULL)
+    pool.head = job;
+  else
+    pool.tail->next = job;
+  pool.tail = job;
+  pool.queued++;
+  pthread_cond_signal (&pool.work);
+  return true;
+}
+
+static VixError
+hand_over (const struct request *request)
+{
+  struct job *job = calloc (1, sizeof *job);
+  struct gate *requests = &request->handle->requests;
+
+  if (job == NULL)
+    return VIX_E_OUT_OF_MEMORY;
+  job->request = *request;
+  gate_enter (requests);
+  if (enqueue (job))
+    return VIX_ASYNC;
+  gate_leave (requests);
+  free (job);
+  engine_warn ("no thread can be started for asynchronous requests");
+  return VIX_E_OUT_OF_MEMORY;
+}
+
+/* A client that submits the next read from each callback would otherwise use up the stack. */
+static bool
+worth_trying_at_once (const struct request *r)
+{
+  return r->operation == OPERATION_READ && r->count <= INLINE_SECTORS && latency_ms == 0 && calling_back == NULL;
+}
+
+VixError
+async_submit (const struct request *request)
+{
+  if (synchronous) {
+    serve (request);
+    return VIX_ASYNC;
+  }
+  if (worth_trying_at_once (request)) {
+    VixError err = perform (request, true);
+
+    if (err != DISK_WOULD_BLOCK) {
+      call_back (request, err);
+      return VIX_ASYNC;
+    }
+  }
+  return hand_over (request);
+}
+
+void
+async_stop (void)
+{
+  unsigned threads;
+
+  pthread_mutex_lock (&pool.lock);
+  pool.stopping = true;
+  threads = pool.threads;
+  pthread_cond_broadcast (&pool.work);
+  pthread_mutex_unlock (&pool.lock);
+  for (unsigned i = 0; i < threads; i++)
+    pthread_join (pool.ids[i], NULL);
+  pthread_mutex_lock (&pool.lock);
+  pool.threads = 0;
+  pool.stopping = false;
+  pthread_mutex_unlock (&pool.lock);
+}
