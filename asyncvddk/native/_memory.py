@@ -1,0 +1,125 @@
+"""Memory that C reads and writes while Python owns it: output cells, buffers and their addresses."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+from ctypes import c_char, c_int, c_ssize_t, c_uint64, c_void_p
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    from typing_extensions import Buffer
+
+
+class Cell:
+    """One 64-bit output argument: a handle, a pointer or a number."""
+
+    __slots__ = ("_cell", "address")
+
+    def __init__(self) -> None:
+        """Start with 0."""
+        self._cell = c_uint64()
+        self.address = ctypes.addressof(self._cell)
+
+    @property
+    def value(self) -> int:
+        """What C has written."""
+        return self._cell.value
+
+
+def text_at(address: int) -> str | None:
+    """Copy the NUL-terminated text at ``address``; ``None`` for NULL."""
+    return os.fsdecode(ctypes.string_at(address)) if address else None
+
+
+def address_of(struct: ctypes.Structure) -> int:
+    """Return the address of a C structure; it stays valid as long as the object."""
+    return ctypes.addressof(struct)
+
+
+def array_of(item_size: int, count: int) -> tuple[memoryview, int]:
+    """Return zeroed memory for ``count`` items and its address; the view keeps the memory alive."""
+    memory = (c_char * (item_size * count))()
+    return memoryview(memory).cast("B"), ctypes.addressof(memory)
+
+
+_new_bytes: Final = ctypes.PyDLL(None).PyBytes_FromStringAndSize
+_new_bytes.restype = ctypes.py_object
+_new_bytes.argtypes = (c_void_p, c_ssize_t)
+_bytes_address: Final = ctypes.PyDLL(None).PyBytes_AsString
+_bytes_address.restype = c_void_p
+_bytes_address.argtypes = (ctypes.py_object,)
+
+_probe: Final = bytes(range(9))
+_HEADER: Final[int] = _bytes_address(_probe) - id(_probe)
+"""Where the content of a ``bytes`` object starts behind its identity, which is its address in CPython."""
+
+
+def new_bytes(length: int) -> tuple[bytes, int]:
+    """Return a ``bytes`` object whose content is not yet set, and its address, so that C can read a disk into it.
+
+    ``length`` is at least 2, and nobody else may see the object before C has filled it (the rules of Python's C API
+    for objects made this way). Zeroing and copying would cost more than the read.
+    """
+    made: bytes = _new_bytes(None, length)
+    return made, id(made) + _HEADER
+
+
+def bytes_address(data: bytes) -> int:
+    """Return the address of the content of ``data``; it stays valid as long as the object."""
+    return id(data) + _HEADER
+
+
+class _PyBuffer(ctypes.Structure):
+    """``Py_buffer`` of the stable ABI (Python 3.11 and newer)."""
+
+    _fields_ = (
+        ("buf", c_void_p),
+        ("obj", ctypes.py_object),
+        ("len", c_ssize_t),
+        ("itemsize", c_ssize_t),
+        ("readonly", c_int),
+        ("ndim", c_int),
+        ("format", c_void_p),
+        ("shape", c_void_p),
+        ("strides", c_void_p),
+        ("suboffsets", c_void_p),
+        ("internal", c_void_p),
+    )
+
+
+_CONTIGUOUS: Final = 0
+_WRITABLE: Final = 1
+_get_buffer: Final = ctypes.PyDLL(None).PyObject_GetBuffer
+_get_buffer.restype = c_int
+_get_buffer.argtypes = (ctypes.py_object, c_void_p, c_int)
+_release_buffer: Final = ctypes.PyDLL(None).PyBuffer_Release
+_release_buffer.restype = None
+_release_buffer.argtypes = (c_void_p,)
+
+
+class Pinned:
+    """A caller's buffer held still: while this object lives it can be neither freed nor resized.
+
+    Raises BufferError when the object is not contiguous, or is read-only and ``writable`` is asked for; TypeError when
+    it has no buffer.
+    """
+
+    __slots__ = ("_buffer", "address", "length")
+
+    def __init__(self, data: Buffer, *, writable: bool = False) -> None:
+        """Pin ``data``."""
+        buffer = _PyBuffer()
+        _get_buffer(data, ctypes.byref(buffer), _WRITABLE if writable else _CONTIGUOUS)
+        self._buffer = buffer
+        self.address: int = buffer.buf or 0
+        self.length: int = buffer.len
+
+    def copy(self, start: int, end: int) -> bytes:
+        """Return bytes ``start`` to ``end`` of the buffer."""
+        return ctypes.string_at(self.address + start, end - start)
+
+    def __del__(self) -> None:
+        """Let the buffer go."""
+        if buffer := getattr(self, "_buffer", None):
+            _release_buffer(ctypes.byref(buffer))
