@@ -1,0 +1,80 @@
+"""The access lock of vCenter: PrepareForAccess and EndAccess as one object."""
+
+from __future__ import annotations
+
+from contextlib import AsyncExitStack
+from typing import TYPE_CHECKING, Final, Self
+
+from asyncvddk._calls import Calls
+from asyncvddk._worker import Hold, Worker, hold_cancellation
+from asyncvddk.native import _log, _marshal, _memory
+
+if TYPE_CHECKING:
+    from asyncvddk.models import ConnectParams
+    from asyncvddk.native._loader import Library
+
+_LONGEST_IDENTITY: Final = 50
+
+
+class NativeParams:
+    """Connection parameters as the library wants them, their secrets masked in the log, until ``wipe``."""
+
+    def __init__(self, params: ConnectParams | None) -> None:
+        """Fill the structure; ``None`` (a local connection) is NULL."""
+        self._secrets = [s.reveal() for s in (params.password, params.cookie) if s] if params else []
+        self._native = _marshal.connect_params(params) if params else None
+        for secret in self._secrets:
+            _log.add_secret(secret)
+
+    @property
+    def address(self) -> int:
+        """Address of the structure, 0 for a local connection."""
+        return self._native.address if self._native else 0
+
+    def wipe(self) -> None:
+        """Overwrite the secrets; no call may use the structure any more."""
+        for secret in self._secrets:
+            _log.drop_secret(secret)
+        self._secrets.clear()
+        if self._native:
+            self._native.wipe()
+
+
+class Access:
+    """A virtual machine that vCenter does not relocate until ``aclose``. Made by ``Vddk.access``."""
+
+    def __init__(self, calls: Calls, params: NativeParams, identity: str) -> None:
+        """Belongs to ``prepare``."""
+        self._calls = calls
+        self._params = params
+        self._identity = _marshal.c_text(identity, "identity")
+        self._closed = False
+
+    @classmethod
+    async def prepare(cls, library: Library, params: ConnectParams, identity: str) -> Self:
+        """Call PrepareForAccess on a new thread; see ``Vddk.access``."""
+        if not 0 < len(identity) <= _LONGEST_IDENTITY:
+            raise ValueError(f"identity={identity!r}: it has 1 to {_LONGEST_IDENTITY} characters")
+        calls = Calls(library, Worker("vddk-access"))
+        access = cls(calls, NativeParams(params), identity)
+        try:
+            await access._call("PrepareForAccess")
+        except BaseException:
+            await access.aclose()  # VMware's guide: EndAccess also when PrepareForAccess failed
+            raise
+        return access
+
+    async def _call(self, name: str, hold: Hold | None = None) -> None:
+        keep = (self._params, self._identity)
+        await self._calls(name, self._params.address, _memory.bytes_address(self._identity), keep=keep, hold=hold)
+
+    async def aclose(self) -> None:
+        """Call EndAccess and end the thread. Idempotent; runs to its end when cancelled, then goes on cancelling."""
+        if self._closed:
+            return
+        self._closed = True
+        with hold_cancellation() as hold:
+            async with AsyncExitStack() as steps:
+                steps.callback(self._params.wipe)
+                steps.push_async_callback(self._calls.worker.aclose)
+                await self._call("EndAccess", hold)

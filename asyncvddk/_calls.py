@@ -1,0 +1,78 @@
+"""Functions of one library, called by name on one worker; what they return becomes a value or an error."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from asyncvddk.errors import NativeError, VddkError, native_error
+from asyncvddk.native import _core, _memory
+from asyncvddk.native._functions import FUNCTIONS, Thread
+
+if TYPE_CHECKING:
+    from asyncvddk._worker import Hold, Progress, Worker
+    from asyncvddk.native._loader import Library
+
+_PREFIX: Final = "VixDiskLib_"
+_SERIAL: Final = frozenset(f.name for f in FUNCTIONS if f.thread in (Thread.MAIN, Thread.OPEN_CLOSE))
+
+
+class Calls:
+    """How the objects of the disk layer call the library: one per connection."""
+
+    def __init__(self, library: Library, worker: Worker) -> None:
+        """Make calls of ``library`` on ``worker``."""
+        self.library = library
+        self.worker = worker
+
+    def address(self, name: str) -> int:
+        """Return the address of ``VixDiskLib_<name>``. Raises NotSupportedError when the library lacks it."""
+        return self.library.bound.address(_PREFIX + name)
+
+    async def __call__(
+        self,
+        name: str,
+        *args: int,
+        path: str | None = None,
+        keep: object = None,
+        hold: Hold | None = None,
+        progress: Progress | None = None,
+    ) -> None:
+        """Call ``VixDiskLib_<name>``, which returns a ``VixError``; see ``Worker.call`` for the rest.
+
+        Raises NativeError by code, ``path`` in its text; ClosedError.
+        """
+        answer = await self.raw(name, *args, keep=keep, hold=hold, progress=progress)
+        if answer:
+            raise await self.error(name, answer, path)
+
+    async def raw(
+        self,
+        name: str,
+        *args: int,
+        keep: object = None,
+        hold: Hold | None = None,
+        progress: Progress | None = None,
+    ) -> int:
+        """Call a function that returns something else than a ``VixError``."""
+        mode = _core.SERIAL if _PREFIX + name in _SERIAL else 0
+        return await self.worker.call(self.address(name), *args, mode=mode, keep=keep, hold=hold, progress=progress)
+
+    def free(self, name: str, address: int) -> None:
+        """Have what the library allocated freed by ``VixDiskLib_<name>``; nobody waits for it."""
+        if address:
+            self.worker.post(self.address(name), address)
+
+    async def error(self, name: str, answer: int, path: str | None = None) -> NativeError:
+        """Return the error for what ``VixDiskLib_<name>`` returned, with the library's text and its warnings."""
+        said = "; ".join(getattr(answer, "said", ())) or None
+        return native_error(_PREFIX + name, int(answer), await self._text(int(answer)), path=path, detail=said)
+
+    async def _text(self, code: int) -> str:
+        """Ask the library for its text; an error must not be lost because there is none."""
+        try:
+            address = await self.raw("GetErrorText", code, 0)
+        except VddkError:
+            return ""
+        text = _memory.text_at(address)
+        self.free("FreeErrorText", address)
+        return text or ""

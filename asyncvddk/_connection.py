@@ -1,0 +1,191 @@
+"""Connection: one native connection and the one thread that makes all its calls."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from contextlib import AsyncExitStack
+from typing import TYPE_CHECKING, Self
+
+from asyncvddk._access import NativeParams
+from asyncvddk._calls import Calls
+from asyncvddk._disk import AsyncDisk
+from asyncvddk._opening import Opening
+from asyncvddk._worker import Hold, Worker, hold_cancellation
+from asyncvddk.errors import ClosedError
+from asyncvddk.models import OpenFlags
+from asyncvddk.native import _marshal, _memory
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from asyncvddk.models import ConnectParams, CreateParams
+    from asyncvddk.native._loader import Library
+
+
+class Connection:
+    """A connection to local disks or to a server. Made by ``Vddk.connect``; belongs to the event loop it was made on.
+
+    All calls of the connection and its disks are made by one thread of its own, in the order of their asking; reads and
+    writes are in flight together where the library can do that. Any number of tasks may use it at once.
+    """
+
+    def __init__(self, library: Library, params: NativeParams, *, local: bool) -> None:
+        """Belongs to ``connect``."""
+        self._calls = Calls(library, Worker("vddk-connection"))
+        self._params = params
+        self._local = local
+        self._handle = 0
+        self._disks: set[AsyncDisk] = set()
+        self._closing: asyncio.Future[None] | None = None
+
+    @classmethod
+    async def connect(
+        cls,
+        library: Library,
+        params: ConnectParams | None,
+        *,
+        read_only: bool,
+        snapshot: str | None,
+        transport_modes: str | None,
+    ) -> Self:
+        """Connect; see ``Vddk.connect``."""
+        texts = [
+            _marshal.c_text(text, name) if text is not None else None
+            for text, name in ((snapshot, "snapshot"), (transport_modes, "transport_modes"))
+        ]
+        connection = cls(library, NativeParams(params), local=params is None)
+        try:
+            await connection._connect(read_only, texts)
+        except BaseException:
+            await connection.aclose()
+            raise
+        return connection
+
+    async def _connect(self, read_only: bool, texts: list[bytes | None]) -> None:  # noqa: FBT001
+        cell = _memory.Cell()
+        addresses = [_memory.bytes_address(text) if text is not None else 0 for text in texts]
+        try:
+            await self._calls(
+                "ConnectEx",
+                self._params.address,
+                read_only,
+                *addresses,
+                cell.address,
+                keep=(cell, texts, self._params),
+            )
+        finally:
+            self._handle = cell.value
+
+    def open(self, path: str | os.PathLike[str], flags: OpenFlags = OpenFlags.NONE) -> Opening[AsyncDisk]:
+        """Open a disk; ``async with`` or ``await`` the result.
+
+        ``path`` is a local file (relative ones from the current folder) or ``[datastore] folder/disk.vmdk``.
+
+        Raises DiskNotFoundError, DiskLockedError, AccessDeniedError, InvalidDiskError, ChainError, another NativeError
+        by code; ClosedError. Cancelled, no handle is left.
+        """
+        return Opening(lambda: self._open(path, flags))
+
+    async def _open(self, path: str | os.PathLike[str], flags: OpenFlags) -> AsyncDisk:
+        name = self._path(path)
+        native, cell = _marshal.c_path(name), _memory.Cell()
+        try:
+            await self._calls(
+                "Open",
+                self._connected("open"),
+                _memory.bytes_address(native),
+                int(flags),
+                cell.address,
+                path=name,
+                keep=(native, cell),
+            )
+            disk = AsyncDisk(self._calls, cell.value, name, self._disks.discard)
+        except asyncio.CancelledError:
+            if cell.value:
+                with hold_cancellation() as hold:
+                    await self._calls("Close", cell.value, hold=hold)
+            raise
+        self._disks.add(disk)
+        try:
+            await disk.load()
+        except BaseException:
+            await disk.aclose()
+            raise
+        return disk
+
+    async def create(
+        self,
+        path: str | os.PathLike[str],
+        params: CreateParams,
+        *,
+        progress: Callable[[int], object] | None = None,
+    ) -> None:
+        """Create a local disk of zeros.
+
+        ``progress`` gets percentages on the event loop. Raises DiskExistsError, DiskFullError, AccessDeniedError,
+        another NativeError by code. Cancelled, the library is asked to stop, and a disk that it has completed all the
+        same is removed.
+        """
+        name = self._path(path)
+        native, struct = _marshal.c_path(name), _marshal.create_params(params)
+        handle, text = self._connected("create"), _memory.bytes_address(native)
+        with hold_cancellation(shield=False) as hold, self._calls.worker.progress(progress) as teller:
+            arguments = (text, _memory.address_of(struct), *teller.arguments)
+            await self._calls(
+                "Create", handle, *arguments, path=name, keep=(native, struct), hold=hold, progress=teller
+            )
+            if hold:
+                await self._calls("Unlink", handle, text, path=name, keep=native, hold=hold)
+
+    async def unlink(self, path: str | os.PathLike[str]) -> None:
+        """Delete a local disk with all its extents; its parents stay.
+
+        Raises DiskNotFoundError, DiskLockedError, another NativeError by code.
+        """
+        name = self._path(path)
+        native = _marshal.c_path(name)
+        await self._calls("Unlink", self._connected("unlink"), _memory.bytes_address(native), path=name, keep=native)
+
+    @property
+    def closed(self) -> bool:
+        """True once ``aclose`` has begun."""
+        return self._closing is not None
+
+    async def aclose(self) -> None:
+        """Close the disks of this connection, disconnect, end the thread.
+
+        Idempotent: a second caller waits for the first. Goes on past a failing step and raises its error at the end;
+        runs to its end when cancelled, then goes on cancelling.
+        """
+        if self._closing is not None:
+            await asyncio.shield(self._closing)
+            return
+        self._closing = asyncio.get_running_loop().create_future()
+        try:
+            with hold_cancellation() as hold:
+                await self._close(hold)
+        finally:
+            self._closing.set_result(None)
+
+    async def _close(self, hold: Hold) -> None:
+        async with AsyncExitStack() as steps:
+            steps.callback(self._params.wipe)
+            steps.push_async_callback(self._calls.worker.aclose)
+            steps.push_async_callback(self._disconnect, hold)
+            for disk in self._disks:
+                steps.push_async_callback(disk.aclose)
+
+    async def _disconnect(self, hold: Hold) -> None:
+        handle, self._handle = self._handle, 0
+        if handle:
+            await self._calls("Disconnect", handle, hold=hold)
+
+    def _connected(self, what: str) -> int:
+        if self._closing is not None or not self._handle:
+            raise ClosedError(f"Connection.{what}: the connection is closed")
+        return self._handle
+
+    def _path(self, path: str | os.PathLike[str]) -> str:
+        name = os.fspath(path)
+        return os.path.abspath(name) if self._local and name else name  # noqa: PTH100  (links stay as they are)

@@ -1,0 +1,283 @@
+"""AsyncDisk: an open virtual disk, read and written at any byte."""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import AsyncExitStack
+from typing import TYPE_CHECKING, Final
+
+import structlog
+
+from asyncvddk import _metadata, _sectors
+from asyncvddk._ranges import RangeLocks
+from asyncvddk._worker import Hold, hold_cancellation
+from asyncvddk.errors import ClosedError, NotSupportedError
+from asyncvddk.models import SECTOR_SIZE, Block
+from asyncvddk.native import _core, _marshal, _memory
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Callable, Iterator
+
+    from typing_extensions import Buffer
+
+    from asyncvddk._calls import Calls
+    from asyncvddk.models import DiskInfo
+
+_LOCAL_REQUEST_SECTORS: Final = 32 * 1024 * 1024 // SECTOR_SIZE
+"""Largest request to a local disk; longer ranges are cut, so that cancelling one does not wait for gigabytes."""
+
+_NETWORK_REQUEST_SECTORS: Final = 2 * 1024 * 1024 // SECTOR_SIZE
+"""Largest request over NFC: ESXi hosts refuse larger ones when memory is short (virt-v2v and CDI cap at the same)."""
+
+_logger = structlog.get_logger("asyncvddk")
+
+
+class AsyncDisk:
+    """An open virtual disk. Made by ``Connection.open`` and ``Vddk.open_disk``.
+
+    Any number of tasks may read and write at once. Writes that touch the same sectors happen one after the other, in
+    the order of their asking, so that unaligned ones are exact; a read beside a write of the same bytes may see either.
+
+    Cancellation, of every method: a call that has not started never runs; one that runs is waited for, because C still
+    uses the buffer, then ``CancelledError`` is raised. The disk stays usable.
+    """
+
+    def __init__(self, calls: Calls, handle: int, path: str, on_close: Callable[[AsyncDisk], object]) -> None:
+        """Belongs to ``Connection.open``."""
+        self.path = path
+        """Name it was opened by."""
+        self._calls = calls
+        self._handle = handle
+        self._on_close = on_close
+        self._writes = RangeLocks()
+        self._owned = AsyncExitStack()
+        self._closing: asyncio.Future[None] | None = None
+        self._size = 0
+        self._transport_mode = ""
+        self._request_sectors = _LOCAL_REQUEST_SECTORS
+        self._mode = _core.ASYNC if calls.library.can_async else 0
+        suffix = "Async" if self._mode else ""
+        self._read, self._write = calls.address("Read" + suffix), calls.address("Write" + suffix)
+        self._transfer = calls.worker.transfer
+        self._says_blocks = True
+
+    async def load(self) -> None:
+        """Learn size and transport mode: the last step of opening."""
+        self._size = (await self.info()).size
+        self._transport_mode = _memory.text_at(await self._calls.raw("GetTransportMode", self._handle)) or ""
+        if self._transport_mode.startswith("nbd"):
+            self._request_sectors = _NETWORK_REQUEST_SECTORS
+
+    def close_after(self, owned: AsyncExitStack) -> None:
+        """Have ``aclose`` close what ``owned`` holds as well, after the disk."""
+        self._owned = owned
+
+    @property
+    def size(self) -> int:
+        """Capacity in bytes, a multiple of 512."""
+        return self._size
+
+    @property
+    def transport_mode(self) -> str:
+        """How the data comes: ``file``, ``nbd``, ``nbdssl``, ``san`` or ``hotadd``."""
+        return self._transport_mode
+
+    @property
+    def closed(self) -> bool:
+        """True once ``aclose`` has begun."""
+        return self._closing is not None
+
+    async def info(self) -> DiskInfo:
+        """Return size, geometry, adapter, links and identifiers. Raises NativeError by code, ClosedError."""
+        cell = _memory.Cell()
+        try:
+            await self._call("GetInfo", cell.address, keep=cell)
+            return _marshal.disk_info(cell.value, self._calls.library.major)
+        finally:
+            self._calls.free("FreeInfo", cell.value)
+
+    async def read_at(self, offset: int, length: int) -> bytes:
+        """Return exactly ``length`` bytes from byte ``offset``; any alignment.
+
+        Raises ValueError (the range leaves ``[0, size]``), ClosedError, NativeError by code.
+        """
+        if offset < 0 or length <= 0 or offset + length > self._size or self._closing is not None:
+            return self._read_nothing(offset, length)
+        first, count = _sectors.cover(offset, length)
+        data, address = _memory.new_bytes(count * SECTOR_SIZE)
+        if count <= self._request_sectors:
+            if answer := await self._transfer(self._read, self._handle, first, count, address, self._mode, data):
+                raise await self._calls.error("Read", answer, self.path)
+        else:
+            await self._transfer_parts(self._read, first, count, address, data)
+        if length == len(data):
+            return data
+        skip = offset % SECTOR_SIZE
+        return data[skip : skip + length]
+
+    def _read_nothing(self, offset: int, length: int) -> bytes:
+        """Say why ``read_at`` reads nothing, if it is an error."""
+        _sectors.check_range(offset, length, self._size)
+        self._open_handle("read_at")
+        return b""
+
+    async def readinto_at(self, offset: int, buffer: Buffer) -> int:
+        """Fill all of ``buffer`` from byte ``offset`` on; any alignment. Return its length in bytes.
+
+        ``buffer`` is any writable contiguous object (bytearray, memoryview, mmap, array). It stays the caller's; until
+        this returns or raises it can be neither resized nor reused. With ``offset`` and length multiples of 512 the
+        library writes into it directly, else through a copy.
+
+        Raises ValueError (the range leaves ``[0, size]``), BufferError (read-only or not contiguous), ClosedError,
+        NativeError by code; then the content of ``buffer`` is unspecified.
+        """
+        pinned = _memory.Pinned(buffer, writable=True)
+        length = pinned.length
+        _sectors.check_range(offset, length, self._size)
+        if (offset | length) % SECTOR_SIZE:
+            memoryview(buffer).cast("B")[:] = await self.read_at(offset, length)
+            return length
+        first, count = offset // SECTOR_SIZE, length // SECTOR_SIZE
+        await self._transfer_parts(self._read, first, count, pinned.address, pinned)
+        return length
+
+    async def write_at(self, offset: int, data: Buffer) -> int:
+        """Write all of ``data`` at byte ``offset``; any alignment. Return its length in bytes.
+
+        ``data`` is any contiguous object and must not change until this returns. Sectors that it covers in part are
+        read, changed and written back, with no other write of this object in between. It is on storage after
+        ``flush``.
+
+        Raises ValueError (the range leaves ``[0, size]``), ClosedError, DiskFullError, AccessDeniedError, NativeError
+        by code; then the range may hold old and new bytes. Cancelled: the same.
+        """
+        pinned = _memory.Pinned(data)
+        _sectors.check_range(offset, pinned.length, self._size)
+        self._open_handle("write_at")
+        if not pinned.length:
+            return 0
+        first, count = _sectors.cover(offset, pinned.length)
+        held = await self._writes.acquire(first, first + count)
+        try:
+            for piece in _sectors.plan_write(offset, pinned.length):
+                await self._write_piece(piece, pinned)
+        finally:
+            self._writes.release(held)
+        return pinned.length
+
+    async def _write_piece(self, piece: _sectors.Piece, pinned: _memory.Pinned) -> None:
+        address, keep = pinned.address + piece.start, (pinned,)
+        if piece.partial:
+            sector = bytearray(await self.read_at(piece.first_sector * SECTOR_SIZE, SECTOR_SIZE))
+            sector[piece.skip : piece.skip + piece.end - piece.start] = pinned.copy(piece.start, piece.end)
+            whole = _memory.Pinned(sector)
+            address, keep = whole.address, (whole,)
+        await self._transfer_parts(self._write, piece.first_sector, piece.num_sectors, address, keep)
+
+    async def _transfer_parts(self, function: int, first: int, count: int, address: int, keep: object) -> None:
+        """Read or write whole sectors, in requests that the transport takes."""
+        name = "Read" if function == self._read else "Write"
+        while count:
+            part = min(count, self._request_sectors)
+            handle = self._open_handle(name)
+            if answer := await self._transfer(function, handle, first, part, address, self._mode, keep):
+                raise await self._calls.error(name, answer, self.path)
+            first, count, address = first + part, count - part, address + part * SECTOR_SIZE
+
+    async def flush(self) -> None:
+        """Return when everything written before is on storage. Raises NativeError by code, ClosedError."""
+        if self._mode:
+            await self._call("Wait")
+        await self._call("Flush")
+
+    def allocated_blocks(
+        self, start: int = 0, length: int | None = None, *, chunk_size: int = 65536
+    ) -> AsyncIterator[Block]:
+        """Iterate over what is allocated in ``length`` bytes (default: to the end) from byte ``start``.
+
+        Blocks ascend, do not touch each other and lie within the range; between them the disk reads as zeros (with
+        ``SINGLE_LINK``: as the parent). ``chunk_size`` is the granularity in bytes: 64 KiB to 64 MiB, a multiple of
+        64 KiB. A last chunk beyond a multiple of it counts as allocated, as the library cannot be asked for it. A
+        library that cannot tell has everything allocated; the log says so once.
+
+        Memory is bounded: one native call for at most 524288 chunks at a time. Raises ValueError, ClosedError,
+        NativeError by code.
+        """
+        length = self._size - start if length is None else length
+        _sectors.check_range(start, length, self._size)
+        chunk = _sectors.check_chunk(chunk_size)
+        self._open_handle("allocated_blocks")
+        return self._merged_blocks(start, start + length, chunk)
+
+    async def _merged_blocks(self, start: int, end: int, chunk: int) -> AsyncIterator[Block]:
+        first, count = _sectors.cover(start, end - start)
+        windows, tail = _sectors.plan_queries(first, first + count, self._size // SECTOR_SIZE, chunk)
+        merger = _sectors.Merger(start, end)
+        for window in windows:
+            for block in merger.add(await self._query(window, chunk)):
+                yield block
+        for block in merger.finish(tail):
+            yield block
+
+    async def _query(self, window: _sectors.Window, chunk: int) -> Iterator[tuple[int, int]]:
+        """Return (offset, length) in bytes of what is allocated in one window."""
+        everything = iter([(window.first_sector * SECTOR_SIZE, window.num_sectors * SECTOR_SIZE)])
+        if not self._says_blocks:
+            return everything
+        cell = _memory.Cell()
+        try:
+            await self._call("QueryAllocatedBlocks", *window, chunk, cell.address, keep=cell)
+            return _marshal.block_pairs(cell.value)
+        except NotSupportedError as exc:
+            self._says_blocks = False
+            _logger.warning("allocated_blocks_unknown", disk=self.path, reason=str(exc), effect="everything is read")
+            return everything
+        finally:
+            if cell.value:
+                self._calls.free("FreeBlockList", cell.value)
+
+    async def metadata(self) -> dict[str, str]:
+        """Return the whole disk database, names without the ``ddb.`` of the descriptor. Errors: as ``info``."""
+        return {name: await self.read_metadata(name) for name in await _metadata.names(self._call)}
+
+    async def read_metadata(self, name: str) -> str:
+        """Return one entry of the disk database. Raises MetadataKeyError, NativeError by code, ClosedError."""
+        return await _metadata.read(self._call, name)
+
+    async def write_metadata(self, name: str, value: str) -> None:
+        """Create or replace one entry of the disk database; entries cannot be deleted (VMware's guide).
+
+        Raises ValueError (an embedded NUL), AccessDeniedError, NativeError by code, ClosedError.
+        """
+        await _metadata.write(self._call, name, value)
+
+    async def _call(self, name: str, *args: int, keep: object = None, hold: Hold | None = None) -> None:
+        await self._calls(name, self._open_handle(name), *args, path=self.path, keep=keep, hold=hold)
+
+    def _open_handle(self, what: str) -> int:
+        if self._closing is not None:
+            raise ClosedError(f"AsyncDisk.{what}: {self.path} is closed")
+        return self._handle
+
+    async def aclose(self) -> None:
+        """Wait for what is in flight, close the disk and what was opened for it.
+
+        Idempotent: a second caller waits for the first. Goes on past a failing step and raises its error at the end;
+        runs to its end when cancelled, then goes on cancelling.
+        """
+        if self._closing is not None:
+            await asyncio.shield(self._closing)
+            return
+        self._closing = asyncio.get_running_loop().create_future()
+        try:
+            with hold_cancellation() as hold:
+                await self._close(hold)
+        finally:
+            self._closing.set_result(None)
+
+    async def _close(self, hold: Hold) -> None:
+        async with self._owned, AsyncExitStack() as steps:
+            steps.callback(self._on_close, self)
+            steps.push_async_callback(self._calls, "Close", self._handle, path=self.path, hold=hold)
+            if self._mode:
+                await self._calls("Wait", self._handle, path=self.path, hold=hold)
