@@ -1,0 +1,65 @@
+"""Names of the commands; each one is imported when it is called."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from cyclopts import App, CycloptsError
+
+from asyncvddk.cli import _lean_structlog  # noqa: F401  (before anything else imports structlog)
+from asyncvddk._version import __version__
+from asyncvddk.cli import _exit
+from asyncvddk.cli._output import say, silence_stdout
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+
+def make_app(command: str | None) -> App:
+    """Return the command line; errors of usage are raised.
+
+    ``command`` is the one that is called: its help is its own, the others have a line for the list.
+    """
+    app = App(
+        name="asyncvddk",
+        help="Virtual disks (VMDK) through VDDK's interface: copy, look at, create.",
+        version=__version__,
+        help_format="markdown",
+        exit_on_error=False,
+        print_error=False,
+        result_action="return_value",
+    )
+    for name, (usage, purpose) in _COMMANDS.items():
+        usage_line = f"asyncvddk {name} [OPTIONS] {usage}"
+        line = None if name == command else purpose
+        app.command(f"asyncvddk.cli.{name}_cmd:{name}", name=name, usage=usage_line, help=line)
+    return app
+
+
+def run(arguments: Sequence[str]) -> int:
+    """Run the command that ``arguments`` name and return the exit status."""
+    command = next(iter(arguments), None)
+    try:
+        status = make_app(command)(list(arguments))
+    except CycloptsError as error:
+        meant = f"{command} " if command in _COMMANDS else ""
+        say(f"asyncvddk: {_one_line(error)} (see asyncvddk {meant}--help)")
+        return _exit.USAGE
+    except BrokenPipeError:  # the reader of our output has seen enough
+        silence_stdout()
+        return _exit.FAILED
+    return status if isinstance(status, int) else _exit.DONE
+
+
+_COMMANDS = {
+    "copy": ("SOURCE... DESTINATION", "Copy disks, several at once, to raw images or VMDKs."),
+    "info": ("DISK", "Show what a disk is."),
+    "map": ("DISK", "List the areas of a disk that were ever written."),
+    "create": ("PATH --size SIZE", "Make a disk of zeros, or with example data."),
+}
+"""Command: its usage, and its purpose for the list of commands."""
+
+
+def _one_line(error: CycloptsError) -> str:
+    """Return what is wrong, without the closing full stop."""
+    return " ".join(str(error).split()).rstrip(".")

@@ -1,0 +1,96 @@
+"""Runs a command's coroutine: library, signals, errors, exit status."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import sys
+import traceback
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+import anyio
+
+from asyncvddk.cli import _exit
+from asyncvddk.cli._output import say
+from asyncvddk.cli._text import describe
+from asyncvddk.errors import VddkError
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Iterator
+
+    from asyncvddk._library import Vddk
+    from asyncvddk.cli._options import Common
+
+EXPECTED = (OSError, VddkError, ValueError, MemoryError)
+"""Errors that say themselves what is wrong; all others are bugs and keep their traceback."""
+
+
+def run_with_library(command: Callable[[Vddk], Awaitable[int]], common: Common) -> int:
+    """Load the library, await ``command`` with it, and return its exit status, or that of what ended it."""
+    _configure_logs(verbose=common.verbose)
+    return asyncio.run(_main(command, common))
+
+
+def say_error(error: Exception, *, debug: bool) -> None:
+    """Tell what went wrong, in one line."""
+    if debug:
+        traceback.print_exception(error)
+    say(f"asyncvddk: {describe(error)}")
+
+
+async def _main(command: Callable[[Vddk], Awaitable[int]], common: Common) -> int:
+    """Await the command inside the library, under the signals that end it."""
+    from asyncvddk._library import Vddk  # noqa: PLC0415  (so that usage errors and --help need no library)
+
+    status = _exit.FAILED
+    with _ended_by_signals() as caught:
+        try:
+            async with Vddk(libdir=common.libdir, config=common.config) as vddk:
+                status = await command(vddk)
+        except BrokenPipeError:
+            raise
+        except EXPECTED as error:
+            say_error(error, debug=common.debug)
+    return _exit.SIGNALLED + caught[0] if caught else status
+
+
+@contextmanager
+def _ended_by_signals() -> Iterator[list[int]]:
+    """Cancel the block at the first SIGINT, SIGTERM or SIGHUP; the second one ends the process as it stands.
+
+    The yielded list holds the signals that came.
+    """
+    caught: list[int] = []
+    loop = asyncio.get_running_loop()
+    with anyio.CancelScope() as scope:
+
+        def catch(number: int) -> None:
+            if caught:
+                os._exit(_exit.SIGNALLED + number)
+            caught.append(number)
+            say(f"asyncvddk: {signal.strsignal(number)}: cleaning up")
+            scope.cancel()
+
+        signals = [signal.SIGINT, signal.SIGTERM, signal.SIGHUP]
+        wanted = [number for number in signals if signal.getsignal(number) is not signal.SIG_IGN]
+        for number in wanted:
+            loop.add_signal_handler(number, catch, number)
+        try:
+            yield caught
+        finally:
+            for number in wanted:
+                loop.remove_signal_handler(number)
+
+
+def _configure_logs(*, verbose: bool) -> None:
+    """Send log events to stderr: warnings, or all of them."""
+    import logging  # noqa: PLC0415
+
+    import structlog  # noqa: PLC0415
+
+    structlog.configure(
+        wrapper_class=structlog.make_filtering_bound_logger(logging.DEBUG if verbose else logging.WARNING),
+        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+    )

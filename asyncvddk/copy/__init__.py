@@ -1,0 +1,27 @@
+"""Copies of whole disks: sparse-aware, several at once, complete under their name or not there at all."""
+
+from asyncvddk.copy._destinations import CopyJob, CopyOptions, CopyPlan, plan_copies
+from asyncvddk.copy._jobs import JOBS, CopyObserver, CopyOutcome, copy_disks
+from asyncvddk.copy._pipeline import CHUNK_SIZE, IN_FLIGHT, CopyProgress, CopyResult, copy_disk
+from asyncvddk.copy._sources import create_type
+from asyncvddk.copy._targets import RawTarget, Target, VmdkTarget
+
+__all__ = [
+    "CHUNK_SIZE",
+    "IN_FLIGHT",
+    "JOBS",
+    "CopyJob",
+    "CopyObserver",
+    "CopyOptions",
+    "CopyOutcome",
+    "CopyPlan",
+    "CopyProgress",
+    "CopyResult",
+    "RawTarget",
+    "Target",
+    "VmdkTarget",
+    "copy_disk",
+    "copy_disks",
+    "create_type",
+    "plan_copies",
+]
