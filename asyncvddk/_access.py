@@ -6,7 +6,8 @@ from contextlib import AsyncExitStack
 from typing import TYPE_CHECKING, Final, Self
 
 from asyncvddk._calls import Calls
-from asyncvddk._worker import Hold, Worker, hold_cancellation
+from asyncvddk._closing import CloseOnce
+from asyncvddk._worker import Hold, Worker
 from asyncvddk.native import _log, _marshal, _memory
 
 if TYPE_CHECKING:
@@ -48,7 +49,7 @@ class Access:
         self._calls = calls
         self._params = params
         self._identity = _marshal.c_text(identity, "identity")
-        self._closed = False
+        self._closing = CloseOnce()
 
     @classmethod
     async def prepare(cls, library: Library, params: ConnectParams, identity: str) -> Self:
@@ -70,11 +71,10 @@ class Access:
 
     async def aclose(self) -> None:
         """Call EndAccess and end the thread. Idempotent; runs to its end when cancelled, then goes on cancelling."""
-        if self._closed:
-            return
-        self._closed = True
-        with hold_cancellation() as hold:
-            async with AsyncExitStack() as steps:
-                steps.callback(self._params.wipe)
-                steps.push_async_callback(self._calls.worker.aclose)
-                await self._call("EndAccess", hold)
+        await self._closing.run(self._close)
+
+    async def _close(self, hold: Hold) -> None:
+        async with AsyncExitStack() as steps:
+            steps.callback(self._params.wipe)
+            steps.push_async_callback(self._calls.worker.aclose)
+            await self._call("EndAccess", hold)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Self
 
 from asyncvddk._access import NativeParams
 from asyncvddk._calls import Calls
+from asyncvddk._closing import CloseOnce
 from asyncvddk._disk import AsyncDisk
 from asyncvddk._opening import Opening
 from asyncvddk._worker import Hold, Worker, hold_cancellation
@@ -37,7 +38,7 @@ class Connection:
         self._local = local
         self._handle = 0
         self._disks: set[AsyncDisk] = set()
-        self._closing: asyncio.Future[None] | None = None
+        self._closing = CloseOnce()
 
     @classmethod
     async def connect(
@@ -150,7 +151,7 @@ class Connection:
     @property
     def closed(self) -> bool:
         """True once ``aclose`` has begun."""
-        return self._closing is not None
+        return self._closing.begun
 
     async def aclose(self) -> None:
         """Close the disks of this connection, disconnect, end the thread.
@@ -158,15 +159,7 @@ class Connection:
         Idempotent: a second caller waits for the first. Goes on past a failing step and raises its error at the end;
         runs to its end when cancelled, then goes on cancelling.
         """
-        if self._closing is not None:
-            await asyncio.shield(self._closing)
-            return
-        self._closing = asyncio.get_running_loop().create_future()
-        try:
-            with hold_cancellation() as hold:
-                await self._close(hold)
-        finally:
-            self._closing.set_result(None)
+        await self._closing.run(self._close)
 
     async def _close(self, hold: Hold) -> None:
         async with AsyncExitStack() as steps:
@@ -182,7 +175,7 @@ class Connection:
             await self._calls("Disconnect", handle, hold=hold)
 
     def _connected(self, what: str) -> int:
-        if self._closing is not None or not self._handle:
+        if self._closing.begun or not self._handle:
             raise ClosedError(f"Connection.{what}: the connection is closed")
         return self._handle
 

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import asyncio
 from contextlib import AsyncExitStack
 from typing import TYPE_CHECKING, Final
 
 import structlog
 
 from asyncvddk import _metadata, _sectors
+from asyncvddk._closing import CloseOnce
 from asyncvddk._ranges import RangeLocks
-from asyncvddk._worker import Hold, hold_cancellation
 from asyncvddk.errors import ClosedError, NotSupportedError
 from asyncvddk.models import SECTOR_SIZE, Block
 from asyncvddk.native import _core, _marshal, _memory
@@ -21,6 +20,7 @@ if TYPE_CHECKING:
     from typing_extensions import Buffer
 
     from asyncvddk._calls import Calls
+    from asyncvddk._worker import Hold
     from asyncvddk.models import DiskInfo
 
 _LOCAL_REQUEST_SECTORS: Final = 32 * 1024 * 1024 // SECTOR_SIZE
@@ -51,7 +51,7 @@ class AsyncDisk:
         self._on_close = on_close
         self._writes = RangeLocks()
         self._owned = AsyncExitStack()
-        self._closing: asyncio.Future[None] | None = None
+        self._closing = CloseOnce()
         self._size = 0
         self._transport_mode = ""
         self._request_sectors = _LOCAL_REQUEST_SECTORS
@@ -85,7 +85,7 @@ class AsyncDisk:
     @property
     def closed(self) -> bool:
         """True once ``aclose`` has begun."""
-        return self._closing is not None
+        return self._closing.begun
 
     async def info(self) -> DiskInfo:
         """Return size, geometry, adapter, links and identifiers. Raises NativeError by code, ClosedError."""
@@ -101,7 +101,7 @@ class AsyncDisk:
 
         Raises ValueError (the range leaves ``[0, size]``), ClosedError, NativeError by code.
         """
-        if offset < 0 or length <= 0 or offset + length > self._size or self._closing is not None:
+        if offset < 0 or length <= 0 or offset + length > self._size or not self._handle:
             return self._read_nothing(offset, length)
         first, count = _sectors.cover(offset, length)
         data, address = _memory.new_bytes(count * SECTOR_SIZE)
@@ -255,7 +255,7 @@ class AsyncDisk:
         await self._calls(name, self._open_handle(name), *args, path=self.path, keep=keep, hold=hold)
 
     def _open_handle(self, what: str) -> int:
-        if self._closing is not None:
+        if not self._handle:
             raise ClosedError(f"AsyncDisk.{what}: {self.path} is closed")
         return self._handle
 
@@ -265,19 +265,12 @@ class AsyncDisk:
         Idempotent: a second caller waits for the first. Goes on past a failing step and raises its error at the end;
         runs to its end when cancelled, then goes on cancelling.
         """
-        if self._closing is not None:
-            await asyncio.shield(self._closing)
-            return
-        self._closing = asyncio.get_running_loop().create_future()
-        try:
-            with hold_cancellation() as hold:
-                await self._close(hold)
-        finally:
-            self._closing.set_result(None)
+        await self._closing.run(self._close)
 
     async def _close(self, hold: Hold) -> None:
+        handle, self._handle = self._handle, 0
         async with self._owned, AsyncExitStack() as steps:
             steps.callback(self._on_close, self)
-            steps.push_async_callback(self._calls, "Close", self._handle, path=self.path, hold=hold)
+            steps.push_async_callback(self._calls, "Close", handle, path=self.path, hold=hold)
             if self._mode:
-                await self._calls("Wait", self._handle, path=self.path, hold=hold)
+                await self._calls("Wait", handle, path=self.path, hold=hold)
