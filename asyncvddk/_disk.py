@@ -103,7 +103,8 @@ class AsyncDisk:
         """
         if offset < 0 or length <= 0 or offset + length > self._size or not self._handle:
             return self._read_nothing(offset, length)
-        first, count = _sectors.cover(offset, length)
+        first = offset // SECTOR_SIZE
+        count = (offset + length - 1) // SECTOR_SIZE - first + 1
         data, address = _memory.new_bytes(count * SECTOR_SIZE)
         if count <= self._request_sectors:
             if answer := await self._transfer(self._read, self._handle, first, count, address, self._mode, data):

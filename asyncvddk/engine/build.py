@@ -38,7 +38,7 @@ OLDEST_GLIBC_MINOR: Final = 28
 
 COMMON_FLAGS: Final = ("-std=c17", "-D_GNU_SOURCE=", "-fPIC", "-pthread", "-fvisibility=hidden")
 WARNING_FLAGS: Final = ("-Wall", "-Wextra")
-RELEASE_FLAGS: Final = ("-O2", "-g0", "-fstack-protector-strong", "-D_FORTIFY_SOURCE=2")
+RELEASE_FLAGS: Final = ("-O2", "-g0", "-s", "-fstack-protector-strong", "-D_FORTIFY_SOURCE=2")
 SANITIZE_FLAGS: Final = ("-O1", "-g", "-fno-omit-frame-pointer")
 LINK_FLAGS: Final = ("-shared", "-Wl,-z,relro", "-Wl,-z,now")
 

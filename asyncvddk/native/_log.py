@@ -70,5 +70,7 @@ def _emit(message: _core.LogMessage) -> None:
     warning = message.level == 1 and not any(noise in text for noise in _NOISE)
     if warning and message.tag:
         said.setdefault(message.tag, []).append(text)
-    say = _logger.warning if warning and not message.tag else _logger.debug
-    say("library_message", text=text, connection=names.get(message.worker))
+    if warning and not message.tag:
+        _logger.warning("library_message", text=text, connection=names.get(message.worker))
+    elif structlog.is_configured():  # as it comes, structlog prints debug messages to standard output
+        _logger.debug("library_message", text=text, connection=names.get(message.worker))

@@ -26,9 +26,7 @@ def client(gcc: str, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.mark.parametrize("subformat", disks.SUBFORMATS)
-def test_client_reads_what_qemu_img_wrote(
-    client: Path, qemu_img: str, tmp_path: Path, subformat: str
-) -> None:
+def test_client_reads_what_qemu_img_wrote(client: Path, qemu_img: str, tmp_path: Path, subformat: str) -> None:
     """Eight asynchronous reads in flight, completed on the engine's threads, give the disk byte for byte."""
     raw = disks.make_raw(tmp_path / "disk.raw", SIZE)
     vmdk = disks.make_vmdk(qemu_img, raw, tmp_path / "disk.vmdk", subformat)
@@ -36,9 +34,7 @@ def test_client_reads_what_qemu_img_wrote(
 
 
 @pytest.mark.parametrize("subformat", disks.SUBFORMATS)
-def test_qemu_img_reads_what_client_wrote(
-    client: Path, qemu_img: str, tmp_path: Path, subformat: str
-) -> None:
+def test_qemu_img_reads_what_client_wrote(client: Path, qemu_img: str, tmp_path: Path, subformat: str) -> None:
     """Eight asynchronous writes in flight, Wait, Flush and Close leave the disk as it should be."""
     raw = disks.make_raw(tmp_path / "disk.raw", SIZE)
     vmdk = disks.make_empty_vmdk(qemu_img, tmp_path / "disk.vmdk", SIZE, subformat)
@@ -47,9 +43,7 @@ def test_qemu_img_reads_what_client_wrote(
 
 
 @pytest.mark.parametrize("subformat", disks.SUBFORMATS)
-def test_client_is_told_the_allocated_areas(
-    client: Path, qemu_img: str, tmp_path: Path, subformat: str
-) -> None:
+def test_client_is_told_the_allocated_areas(client: Path, qemu_img: str, tmp_path: Path, subformat: str) -> None:
     """The areas of QueryAllocatedBlocks ascend and leave out nothing but zeros."""
     raw = disks.make_raw(tmp_path / "disk.raw", SIZE, areas=4)
     vmdk = disks.make_vmdk(qemu_img, raw, tmp_path / "disk.vmdk", subformat)

@@ -28,9 +28,7 @@ SIZE = 20 * disks.MIB
 def plugin(nbdkit: str) -> str:
     """Name or path of the plugin, as nbdkit takes it."""
     name = os.environ.get("ASYNCVDDK_NBDKIT_VDDK", "vddk")
-    probe = subprocess.run(
-        [nbdkit, name, f"libdir={disks.ENGINE}", "--dump-plugin"], capture_output=True, check=False
-    )
+    probe = subprocess.run([nbdkit, name, f"libdir={disks.ENGINE}", "--dump-plugin"], capture_output=True, check=False)
     if probe.returncode != 0:
         pytest.skip("this nbdkit has no vddk plugin, and ASYNCVDDK_NBDKIT_VDDK names none")
     return name

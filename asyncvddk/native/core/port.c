@@ -82,17 +82,25 @@ core_port_close (struct core_port *port)
   core_port_unref (port);
 }
 
-/* Called with port->lock held. */
+/* Called with port->lock held. Returns true when the caller is the one to wake the loop, after unlocking: threads that
+ * push meanwhile need not wait for the system call.
+ */
+static bool
+must_signal (struct core_port *port)
+{
+  bool first = !port->signalled;
+
+  port->signalled = true;
+  return first;
+}
+
+/* Cannot fail: the counter is far from its limit, and a full one would wake the loop as well. The caller's reference
+ * keeps the descriptor open.
+ */
 static void
 signal_loop (struct core_port *port)
 {
-  const uint64_t one = 1;
-
-  if (port->signalled)
-    return;
-  port->signalled = true;
-  /* Cannot fail: the counter is far from its limit, and a full one would wake the loop as well. */
-  while (write (port->fd, &one, sizeof one) == -1 && errno == EINTR)
+  while (eventfd_write (port->fd, 1) == -1 && errno == EINTR)
     ;
 }
 
@@ -115,20 +123,29 @@ reserve (struct core_port *port)
 void
 core_port_push (struct core_port *port, uint64_t tag, uint64_t result)
 {
-  ACQUIRE (&port->lock);
-  if (port->closed)
-    return;
-  reserve (port);
-  port->items[port->count++] = (struct core_completion) { .tag = tag, .result = result };
-  signal_loop (port);
+  bool first = false;
+
+  pthread_mutex_lock (&port->lock);
+  if (!port->closed) {
+    reserve (port);
+    port->items[port->count++] = (struct core_completion) { .tag = tag, .result = result };
+    first = must_signal (port);
+  }
+  pthread_mutex_unlock (&port->lock);
+  if (first)
+    signal_loop (port);
 }
 
 /* Wake the loop although nothing has completed (log messages wait). */
 CORE_API void
 core_port_wake (struct core_port *port)
 {
-  ACQUIRE (&port->lock);
-  if (!port->closed)
+  bool first;
+
+  pthread_mutex_lock (&port->lock);
+  first = !port->closed && must_signal (port);
+  pthread_mutex_unlock (&port->lock);
+  if (first)
     signal_loop (port);
 }
 

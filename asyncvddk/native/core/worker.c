@@ -199,16 +199,18 @@ make_room (struct core_worker *w, size_t more)
 CORE_API bool
 core_worker_submit (struct core_worker *w, const struct core_command *commands, uint32_t n)
 {
+  bool sleeping, fits;
   uint32_t i;
 
-  ACQUIRE (&w->lock);
-  if (!make_room (w, n))
-    return false;
-  for (i = 0; i < n; i++)
+  pthread_mutex_lock (&w->lock);
+  fits = make_room (w, n);
+  for (i = 0; fits && i < n; i++)
     w->queue[(w->head + w->count++) & (w->room - 1)] = commands[i];
-  if (w->sleeping)
+  sleeping = w->sleeping;
+  pthread_mutex_unlock (&w->lock);
+  if (fits && sleeping)                         /* unlocked: the thread would wake only to wait for the lock */
     pthread_cond_signal (&w->work);
-  return true;
+  return fits;
 }
 
 /* Take a queued command back. Returns false when it runs or has run: its answer comes. */
