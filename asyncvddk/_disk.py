@@ -5,10 +5,9 @@ from __future__ import annotations
 from contextlib import AsyncExitStack
 from typing import TYPE_CHECKING, Final
 
-import structlog
-
 from asyncvddk import _metadata, _sectors
 from asyncvddk._closing import CloseOnce
+from asyncvddk._events import Events
 from asyncvddk._ranges import RangeLocks
 from asyncvddk.errors import ClosedError, NotSupportedError
 from asyncvddk.models import SECTOR_SIZE, Block
@@ -29,7 +28,7 @@ _LOCAL_REQUEST_SECTORS: Final = 32 * 1024 * 1024 // SECTOR_SIZE
 _NETWORK_REQUEST_SECTORS: Final = 2 * 1024 * 1024 // SECTOR_SIZE
 """Largest request over NFC: ESXi hosts refuse larger ones when memory is short (virt-v2v and CDI cap at the same)."""
 
-_logger = structlog.get_logger("asyncvddk")
+_logger = Events("asyncvddk")
 
 
 class AsyncDisk:

@@ -27,7 +27,7 @@ LAYERS = (
     ("_library", "_connection", "_disk", "_access", "_opening", "_closing", "_runtime", "_metadata"),
     ("_worker", "_calls", "_port", "_ranges", "_sectors"),
     ("native",),
-    ("errors", "models", "_codes", "_version"),
+    ("errors", "models", "_codes", "_events", "_version"),
 )
 """Top first. A module may import its own layer and those below."""
 

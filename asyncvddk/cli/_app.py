@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING
 
 from cyclopts import App, CycloptsError
 
-from asyncvddk.cli import _lean_structlog  # noqa: F401  (before anything else imports structlog)
 from asyncvddk._version import __version__
 from asyncvddk.cli import _exit
 from asyncvddk.cli._output import say, silence_stdout

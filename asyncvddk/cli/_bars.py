@@ -35,9 +35,7 @@ class _BytesColumn(ProgressColumn):
 
     def render(self, task: Task) -> Text:
         """Return ``1.5 GiB/10 GiB``."""
-        return Text(
-            f"{format_size(task.completed)}/{format_size(task.total or 0)}", style="progress.download"
-        )
+        return Text(f"{format_size(task.completed)}/{format_size(task.total or 0)}", style="progress.download")
 
 
 class _RateColumn(ProgressColumn):

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 import anyio
 
+from asyncvddk._events import configure_before_first
 from asyncvddk.cli import _exit
 from asyncvddk.cli._output import say
 from asyncvddk.cli._text import describe
@@ -19,6 +20,8 @@ from asyncvddk.errors import VddkError
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterator
+
+    from structlog.typing import EventDict
 
     from asyncvddk._library import Vddk
     from asyncvddk.cli._options import Common
@@ -29,7 +32,10 @@ EXPECTED = (OSError, VddkError, ValueError, MemoryError)
 
 def run_with_library(command: Callable[[Vddk], Awaitable[int]], common: Common) -> int:
     """Load the library, await ``command`` with it, and return its exit status, or that of what ended it."""
-    _configure_logs(verbose=common.verbose)
+    if common.verbose or "structlog" in sys.modules:
+        _configure_logs(verbose=common.verbose)
+    else:
+        configure_before_first(lambda: _configure_logs(verbose=False))
     return asyncio.run(_main(command, common))
 
 
@@ -91,6 +97,24 @@ def _configure_logs(*, verbose: bool) -> None:
     import structlog  # noqa: PLC0415
 
     structlog.configure(
+        processors=[_render if verbose else _render_warning],
         wrapper_class=structlog.make_filtering_bound_logger(logging.DEBUG if verbose else logging.WARNING),
         logger_factory=structlog.PrintLoggerFactory(sys.stderr),
     )
+
+
+def _render_warning(logger: object, level: str, event: EventDict) -> str:
+    """Render a warning; drop those from the library's own threads: the error that they go with is told anyway."""
+    import structlog  # noqa: PLC0415
+
+    if event.get("connection", "") is None:
+        raise structlog.DropEvent
+    return _render(logger, level, event)
+
+
+def _render(_: object, level: str, event: EventDict) -> str:
+    """Render an event as a line that starts as all our lines do."""
+    fields = dict(event)
+    name = fields.pop("event").replace("_", " ")
+    text = fields.pop("text", None) or " ".join(f"{key}={value}" for key, value in fields.items())
+    return f"asyncvddk: {level}: {name}: {text}"

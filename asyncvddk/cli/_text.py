@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from typing import Final
 
+from asyncvddk.copy import EXISTS
 from asyncvddk.errors import NativeError
 
 _UNITS: Final = "BKMGTPE"
@@ -62,7 +63,8 @@ def describe(error: Exception) -> str:
         hint = f". Hint: {error.hint}" if error.hint else ""
         return f"{place}{reason} [{error.symbol} {error.code}]{hint}"
     if isinstance(error, OSError) and error.filename is not None:
-        return f"{_one_line(str(error.filename))}: {error.strerror}"
+        way_out = " (--force replaces it)" if error.strerror == EXISTS else ""
+        return f"{_one_line(str(error.filename))}: {error.strerror}{way_out}"
     return _one_line(str(error)) or type(error).__name__
 
 

@@ -68,7 +68,7 @@ def copy(  # noqa: PLR0913  (the options of a command)
     quiet
         Tell errors only.
     chunk_size
-        Bytes of one read (default: 1M); a multiple of 4K.
+        Bytes of one read (default: 2M); a multiple of 4K.
     in_flight
         Reads of one disk at once.
     """
@@ -77,11 +77,7 @@ def copy(  # noqa: PLR0913  (the options of a command)
     if jobs < 1 or in_flight < 1:
         raise CycloptsError(msg="--jobs and --in-flight take a number from 1 on")
     *sources, destination = paths
-    vmdk = (
-        destination.endswith(".vmdk") and not Path(destination).is_dir()
-        if format is None
-        else format == "vmdk"
-    )
+    vmdk = destination.endswith(".vmdk") and not Path(destination).is_dir() if format is None else format == "vmdk"
     kind = DISK_TYPES[disk_type]
     if kind is not DiskType.MONOLITHIC_SPARSE and not vmdk:
         raise CycloptsError(msg=f"--disk-type {disk_type} goes with --format vmdk: a raw image has no type")
@@ -93,8 +89,6 @@ def copy(  # noqa: PLR0913  (the options of a command)
         try:
             plan = plan_copies(sources, destination, options)
         except EXPECTED as error:
-            if isinstance(error, FileExistsError) and not force:
-                error.strerror = f"{error.strerror} (--force replaces it)"
             if json:
                 emit("error", type=type(error).__name__, message=describe(error))
             raise

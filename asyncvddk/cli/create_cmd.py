@@ -78,8 +78,9 @@ def example_data(size: int) -> Iterator[tuple[Block, memoryview]]:
     source = random.Random(size)  # noqa: S311  (example data, no secret)
     step = -(-size // _EXAMPLE_PLACES)
     step += -step % SECTOR_SIZE
+    length = max(min(_EXAMPLE_LENGTH, step // 4), SECTOR_SIZE)
     for offset in range(0, size, step):
-        block = Block(offset, min(_EXAMPLE_LENGTH, step, size - offset))
+        block = Block(offset, min(length, size - offset))
         data = bytearray(source.randbytes(block.length))
         data[: len(_EXAMPLE_TITLE)] = _EXAMPLE_TITLE
         yield block, memoryview(data)

@@ -39,6 +39,8 @@ def map(  # noqa: A001  (the command's name)
         count = allocated = 0
         write, finish = (_json_area, _json_total) if json else (_line, _total)
         async with vddk.open_disk(disk) as source:
+            if not json:
+                _write(f"{'OFFSET':>20} {'LENGTH':>20} {'END':>20}")
             async for block in source.allocated_blocks():
                 write(block)
                 count += 1
@@ -47,8 +49,6 @@ def map(  # noqa: A001  (the command's name)
         sys.stdout.flush()
         return _exit.DONE
 
-    if not json:
-        _write(f"{'OFFSET':>20} {'LENGTH':>20} {'END':>20}")
     return run_with_library(command, common)
 
 

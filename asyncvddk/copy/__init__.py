@@ -3,11 +3,13 @@
 from asyncvddk.copy._destinations import CopyJob, CopyOptions, CopyPlan, plan_copies
 from asyncvddk.copy._jobs import JOBS, CopyObserver, CopyOutcome, copy_disks
 from asyncvddk.copy._pipeline import CHUNK_SIZE, IN_FLIGHT, CopyProgress, CopyResult, copy_disk
+from asyncvddk.copy._places import EXISTS
 from asyncvddk.copy._sources import create_type
 from asyncvddk.copy._targets import RawTarget, Target, VmdkTarget
 
 __all__ = [
     "CHUNK_SIZE",
+    "EXISTS",
     "IN_FLIGHT",
     "JOBS",
     "CopyJob",

@@ -118,9 +118,7 @@ def _refuse_twins(jobs: list[CopyJob]) -> None:
     for job in jobs:
         place = job.destination.absolute()
         if place in taken:
-            raise ValueError(
-                f"{taken[place].source} and {job.source}: both copies would be {job.destination}"
-            )
+            raise ValueError(f"{taken[place].source} and {job.source}: both copies would be {job.destination}")
         taken[place] = job
     for place, job in taken.items():
         if other := taken.get(_disk_of_extent(place)):
@@ -144,9 +142,7 @@ def _refuse_sources_as_destinations(jobs: list[CopyJob]) -> None:
 
 def _disk_of_extent(path: Path) -> Path:
     """Return the disk whose extent ``path`` is by its name; a path that no disk has for other names."""
-    return (
-        path.with_name(_EXTENT_NAME.sub(".vmdk", path.name)) if _EXTENT_NAME.search(path.name) else _NOWHERE
-    )
+    return path.with_name(_EXTENT_NAME.sub(".vmdk", path.name)) if _EXTENT_NAME.search(path.name) else _NOWHERE
 
 
 def _identity(path: Path) -> tuple[int, int] | None:

@@ -87,9 +87,7 @@ async def copy_disks(
     return [outcomes[job] for job in plan.jobs]
 
 
-async def _outcome(
-    vddk: Vddk, job: CopyJob, options: CopyOptions, observer: CopyObserver | None
-) -> CopyOutcome:
+async def _outcome(vddk: Vddk, job: CopyJob, options: CopyOptions, observer: CopyObserver | None) -> CopyOutcome:
     """Copy one disk; errors that concern it alone become its outcome."""
     try:
         return CopyOutcome(job, result=await _copy(vddk, job, options, observer))

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from asyncvddk.copy._targets import Target
     from asyncvddk.models import Block
 
-CHUNK_SIZE = 1 << 20
+CHUNK_SIZE = 2 << 20
 """Bytes of one read, by measurement (tests/benchmarks/copy_against_qemu.py)."""
 IN_FLIGHT = 4
 """Chunks of one disk in flight at once, by measurement."""

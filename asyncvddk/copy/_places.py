@@ -11,6 +11,9 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
+EXISTS = "destination exists"
+"""Reason in the FileExistsError for a name that is taken and may be overwritten on demand."""
+
 _NO_TMPFILE = {errno.EOPNOTSUPP, errno.EISDIR, errno.EINVAL, errno.ENOSYS}
 _NO_LINK = {errno.EOPNOTSUPP, errno.EPERM, errno.ENOSYS, errno.EMLINK}
 
@@ -120,7 +123,7 @@ def hidden_name(path: Path) -> Path:
 def refuse_existing(path: Path) -> None:
     """Raise FileExistsError if there is anything, a dangling link included, under ``path``."""
     if os.path.lexists(path):
-        raise FileExistsError(errno.EEXIST, "destination exists", str(path))
+        raise FileExistsError(errno.EEXIST, EXISTS, str(path))
 
 
 def move(source: Path, final: Path, *, overwrite: bool) -> None:
@@ -146,7 +149,7 @@ def naming(path: Path) -> Iterator[None]:
         yield
     except OSError as error:
         if isinstance(error, FileExistsError):
-            raise FileExistsError(errno.EEXIST, "destination exists", str(path)) from None
+            raise FileExistsError(errno.EEXIST, EXISTS, str(path)) from None
         raise OSError(error.errno, error.strerror, str(path)) from error
 
 

@@ -38,9 +38,7 @@ class ReadPlan:
         outside the disk.
         """
         if block.offset < self.position or block.length <= 0 or block.end > self.size:
-            raise ValueError(
-                f"{block} is out of order or outside a disk of {self.size} bytes, {self.position} planned"
-            )
+            raise ValueError(f"{block} is out of order or outside a disk of {self.size} bytes, {self.position} planned")
         self.skipped += block.offset - self.position
         self.position = block.end
         return self._cut(block)

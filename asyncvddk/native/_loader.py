@@ -14,8 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-import structlog
-
+from asyncvddk._events import Events
 from asyncvddk.errors import LibraryLoadError
 from asyncvddk.native._functions import Bound, bind
 
@@ -32,7 +31,7 @@ _NAMES: Final = (*(f"libvixDiskLib.so.{major}" for major in (9, 8, 7, 6)), "libv
 _PLUGIN: Final = "libdiskLibPlugin.so"
 _MAJOR: Final = re.compile(r"libvixDiskLib\.so\.(\d+)")
 
-_logger = structlog.get_logger("asyncvddk")
+_logger = Events("asyncvddk")
 
 
 @dataclass(frozen=True, slots=True)

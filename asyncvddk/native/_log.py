@@ -5,11 +5,10 @@ from __future__ import annotations
 import re
 from typing import Final
 
-import structlog
-
+from asyncvddk._events import Events
 from asyncvddk.native import _core
 
-_logger = structlog.get_logger("asyncvddk.library")
+_logger = Events("asyncvddk.library")
 
 names: Final[dict[int, str]] = {}
 """Number of a worker -> its name, for the log."""
@@ -72,5 +71,5 @@ def _emit(message: _core.LogMessage) -> None:
         said.setdefault(message.tag, []).append(text)
     if warning and not message.tag:
         _logger.warning("library_message", text=text, connection=names.get(message.worker))
-    elif structlog.is_configured():  # as it comes, structlog prints debug messages to standard output
+    else:
         _logger.debug("library_message", text=text, connection=names.get(message.worker))

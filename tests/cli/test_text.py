@@ -47,7 +47,8 @@ def test_formatted_sizes_are_short_and_close(size: int) -> None:
 
 
 @pytest.mark.parametrize(
-    ("seconds", "text"), [(0.04, "0.04 s"), (1.25, "1.2 s"), (12.4, "12 s"), (59.9, "60 s"), (185, "3:05"), (7207, "2:00:07")]
+    ("seconds", "text"),
+    [(0.04, "0.04 s"), (1.25, "1.2 s"), (12.4, "12 s"), (59.9, "60 s"), (185, "3:05"), (7207, "2:00:07")],
 )
 def test_durations_have_the_precision_one_wants(seconds: float, text: str) -> None:
     """Tenths below ten seconds, then less."""

@@ -93,9 +93,7 @@ class TestPendingFile:
         assert caught.value.filename == str(wanted)
 
 
-def test_file_moves_without_links_where_there_are_none(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_file_moves_without_links_where_there_are_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """On FAT and some network file systems a rename does it."""
 
     def refuse(*_: object, **__: object) -> None:

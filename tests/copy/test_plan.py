@@ -14,9 +14,7 @@ from asyncvddk.models import Block
 def disks(draw: st.DrawFn) -> tuple[int, list[Block]]:
     """Draw a disk's size and its allocated blocks: ascending, apart, inside."""
     edges = draw(st.lists(st.integers(0, 1 << 20), unique=True, max_size=20).map(sorted))
-    blocks = [
-        Block(start, end - start) for start, end in zip(edges[::2], edges[1::2], strict=len(edges) % 2 == 0)
-    ]
+    blocks = [Block(start, end - start) for start, end in zip(edges[::2], edges[1::2], strict=len(edges) % 2 == 0)]
     return max([1, *edges]) + draw(st.integers(0, 1 << 16)), blocks
 
 
