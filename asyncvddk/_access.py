@@ -6,11 +6,13 @@ from contextlib import AsyncExitStack
 from typing import TYPE_CHECKING, Final, Self
 
 from asyncvddk._calls import Calls
-from asyncvddk._closing import CloseOnce
-from asyncvddk._worker import Hold, Worker
+from asyncvddk._closing import CloseOnce, undo
+from asyncvddk._worker import Worker
 from asyncvddk.native import _log, _marshal, _memory
 
 if TYPE_CHECKING:
+    from asyncvddk._opening import Closable
+    from asyncvddk._worker import Hold
     from asyncvddk.models import ConnectParams
     from asyncvddk.native._loader import Library
 
@@ -44,24 +46,31 @@ class NativeParams:
 class Access:
     """A virtual machine that vCenter does not relocate until ``aclose``. Made by ``Vddk.access``."""
 
-    def __init__(self, calls: Calls, params: NativeParams, identity: str) -> None:
+    def __init__(self, calls: Calls, params: NativeParams, identity: bytes, live: set[Closable]) -> None:
         """Belongs to ``prepare``."""
         self._calls = calls
         self._params = params
-        self._identity = _marshal.c_text(identity, "identity")
+        self._identity = identity
+        self._live = live
         self._closing = CloseOnce()
+        live.add(self)
 
     @classmethod
-    async def prepare(cls, library: Library, params: ConnectParams, identity: str) -> Self:
+    async def prepare(cls, library: Library, params: ConnectParams, identity: str, live: set[Closable]) -> Self:
         """Call PrepareForAccess on a new thread; see ``Vddk.access``."""
-        if not 0 < len(identity) <= _LONGEST_IDENTITY:
-            raise ValueError(f"identity={identity!r}: it has 1 to {_LONGEST_IDENTITY} characters")
-        calls = Calls(library, Worker("vddk-access"))
-        access = cls(calls, NativeParams(params), identity)
+        text = _marshal.c_text(identity, "identity")
+        if not 0 < len(text) <= _LONGEST_IDENTITY:
+            raise ValueError(f"identity={identity!r}: it has 1 to {_LONGEST_IDENTITY} bytes in UTF-8")
+        native = NativeParams(params)
+        try:
+            access = cls(Calls(library, Worker("vddk-access")), native, text, live)
+        except BaseException:
+            native.wipe()
+            raise
         try:
             await access._call("PrepareForAccess")
-        except BaseException:
-            await access.aclose()  # VMware's guide: EndAccess also when PrepareForAccess failed
+        except BaseException as exc:
+            await undo(access.aclose, exc)  # VMware's guide: EndAccess also when PrepareForAccess failed
             raise
         return access
 
@@ -75,6 +84,7 @@ class Access:
 
     async def _close(self, hold: Hold) -> None:
         async with AsyncExitStack() as steps:
+            steps.callback(self._live.discard, self)
             steps.callback(self._params.wipe)
             steps.push_async_callback(self._calls.worker.aclose)
             await self._call("EndAccess", hold)

@@ -1,14 +1,34 @@
-"""Closing: once, whoever asks; to its end, whoever cancels."""
+"""Closing and undoing: once, whoever asks; to its end, whoever cancels; hiding no earlier error."""
 
 from __future__ import annotations
 
 import asyncio
+from contextlib import AsyncExitStack, asynccontextmanager
 from typing import TYPE_CHECKING
 
 from asyncvddk._worker import Hold, hold_cancellation
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
+    from collections.abc import AsyncIterator, Awaitable, Callable
+
+
+async def undo(close: Callable[[], Awaitable[object]], because: BaseException) -> None:
+    """Undo a step because of an error that the caller raises next; a second error becomes a note of the first."""
+    try:
+        await close()
+    except Exception as error:  # noqa: BLE001  (whatever it is, the first one counts)
+        because.add_note(f"undoing it failed too: {error}")
+
+
+@asynccontextmanager
+async def undone_on_error() -> AsyncIterator[AsyncExitStack]:
+    """Undo what the block has pushed, in reverse order, if it fails; else leave it to the caller."""
+    stack = AsyncExitStack()
+    try:
+        yield stack
+    except BaseException as exc:
+        await undo(stack.aclose, exc)
+        raise
 
 
 class CloseOnce:
@@ -37,3 +57,31 @@ class CloseOnce:
                 await close(hold)
         finally:
             self._done.set_result(None)
+
+
+class Busy:
+    """Steps under way (``with busy:``) that a close must let end first: they make what it has to close."""
+
+    def __init__(self) -> None:
+        """Start with none."""
+        self._count = 0
+        self._waiting: asyncio.Future[None] | None = None
+
+    def __enter__(self) -> None:
+        """Begin a step."""
+        self._count += 1
+
+    def __exit__(self, *exc_info: object) -> None:
+        """End it."""
+        self._count -= 1
+        if not self._count and self._waiting and not self._waiting.done():
+            self._waiting.set_result(None)
+
+    async def over(self, hold: Hold) -> None:
+        """Wait until no step is under way; a cancellation is noted in ``hold``, and the wait goes on."""
+        while self._count:
+            self._waiting = asyncio.get_running_loop().create_future()
+            try:
+                await self._waiting
+            except asyncio.CancelledError as exc:
+                hold.append(exc)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Self
 
 from asyncvddk._access import NativeParams
 from asyncvddk._calls import Calls
-from asyncvddk._closing import CloseOnce
+from asyncvddk._closing import Busy, CloseOnce, undo
 from asyncvddk._disk import AsyncDisk
 from asyncvddk._opening import Opening
 from asyncvddk._worker import Hold, Worker, hold_cancellation
@@ -20,6 +20,7 @@ from asyncvddk.native import _marshal, _memory
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from asyncvddk._opening import Closable
     from asyncvddk.models import ConnectParams, CreateParams
     from asyncvddk.native._loader import Library
 
@@ -31,50 +32,53 @@ class Connection:
     writes are in flight together where the library can do that. Any number of tasks may use it at once.
     """
 
-    def __init__(self, library: Library, params: NativeParams, *, local: bool) -> None:
+    def __init__(self, library: Library, params: NativeParams, live: set[Closable], *, local: bool) -> None:
         """Belongs to ``connect``."""
         self._calls = Calls(library, Worker("vddk-connection"))
         self._params = params
+        self._live = live
         self._local = local
         self._handle = 0
         self._disks: set[AsyncDisk] = set()
+        self._steps = Busy()
         self._closing = CloseOnce()
+        live.add(self)
 
     @classmethod
-    async def connect(
+    async def connect(  # noqa: PLR0913  (each is a choice of its own)
         cls,
         library: Library,
         params: ConnectParams | None,
+        live: set[Closable],
         *,
         read_only: bool,
         snapshot: str | None,
         transport_modes: str | None,
     ) -> Self:
-        """Connect; see ``Vddk.connect``."""
+        """Connect; see ``Vddk.connect``. ``live`` holds the connection until it is closed."""
         texts = [
             _marshal.c_text(text, name) if text is not None else None
             for text, name in ((snapshot, "snapshot"), (transport_modes, "transport_modes"))
         ]
-        connection = cls(library, NativeParams(params), local=params is None)
+        native = NativeParams(params)
         try:
-            await connection._connect(read_only, texts)
+            connection = cls(library, native, live, local=params is None)
         except BaseException:
-            await connection.aclose()
+            native.wipe()
+            raise
+        try:
+            await connection._connect(texts, read_only=read_only)
+        except BaseException as exc:
+            await undo(connection.aclose, exc)
             raise
         return connection
 
-    async def _connect(self, read_only: bool, texts: list[bytes | None]) -> None:  # noqa: FBT001
+    async def _connect(self, texts: list[bytes | None], *, read_only: bool) -> None:
         cell = _memory.Cell()
         addresses = [_memory.bytes_address(text) if text is not None else 0 for text in texts]
+        arguments = (self._params.address, read_only, *addresses, cell.address)
         try:
-            await self._calls(
-                "ConnectEx",
-                self._params.address,
-                read_only,
-                *addresses,
-                cell.address,
-                keep=(cell, texts, self._params),
-            )
+            await self._calls("ConnectEx", *arguments, keep=(cell, texts, self._params))
         finally:
             self._handle = cell.value
 
@@ -90,30 +94,29 @@ class Connection:
 
     async def _open(self, path: str | os.PathLike[str], flags: OpenFlags) -> AsyncDisk:
         name = self._path(path)
+        if not 0 <= flags < 1 << 32:
+            raise ValueError(f"flags={flags}: a combination of OpenFlags is needed")
         native, cell = _marshal.c_path(name), _memory.Cell()
-        try:
-            await self._calls(
-                "Open",
-                self._connected("open"),
-                _memory.bytes_address(native),
-                int(flags),
-                cell.address,
-                path=name,
-                keep=(native, cell),
-            )
+        arguments = (self._connected("open"), _memory.bytes_address(native), int(flags), cell.address)
+        with self._steps:
+            try:
+                await self._calls("Open", *arguments, path=name, keep=(native, cell))
+            except asyncio.CancelledError as exc:
+                if cell.value:
+                    await undo(lambda: self._close_handle(cell.value), exc)
+                raise
             disk = AsyncDisk(self._calls, cell.value, name, self._disks.discard)
-        except asyncio.CancelledError:
-            if cell.value:
-                with hold_cancellation() as hold:
-                    await self._calls("Close", cell.value, hold=hold)
-            raise
-        self._disks.add(disk)
-        try:
-            await disk.load()
-        except BaseException:
-            await disk.aclose()
-            raise
-        return disk
+            self._disks.add(disk)
+            try:
+                await disk.load()
+            except BaseException as exc:
+                await undo(disk.aclose, exc)
+                raise
+            return disk
+
+    async def _close_handle(self, handle: int) -> None:
+        with hold_cancellation() as hold:
+            await self._calls("Close", handle, hold=hold)
 
     async def create(
         self,
@@ -131,7 +134,8 @@ class Connection:
         name = self._path(path)
         native, struct = _marshal.c_path(name), _marshal.create_params(params)
         handle, text = self._connected("create"), _memory.bytes_address(native)
-        with hold_cancellation(shield=False) as hold, self._calls.worker.progress(progress) as teller:
+        worker = self._calls.worker
+        with self._steps, hold_cancellation(shield=False) as hold, worker.progress(progress) as teller:
             arguments = (text, _memory.address_of(struct), *teller.arguments)
             await self._calls(
                 "Create", handle, *arguments, path=name, keep=(native, struct), hold=hold, progress=teller
@@ -162,7 +166,9 @@ class Connection:
         await self._closing.run(self._close)
 
     async def _close(self, hold: Hold) -> None:
+        await self._steps.over(hold)
         async with AsyncExitStack() as steps:
+            steps.callback(self._live.discard, self)
             steps.callback(self._params.wipe)
             steps.push_async_callback(self._calls.worker.aclose)
             steps.push_async_callback(self._disconnect, hold)
@@ -171,7 +177,7 @@ class Connection:
 
     async def _disconnect(self, hold: Hold) -> None:
         handle, self._handle = self._handle, 0
-        if handle:
+        if handle and not self._calls.worker.closed:
             await self._calls("Disconnect", handle, hold=hold)
 
     def _connected(self, what: str) -> int:

@@ -63,7 +63,8 @@ class AsyncDisk:
     async def load(self) -> None:
         """Learn size and transport mode: the last step of opening."""
         self._size = (await self.info()).size
-        self._transport_mode = _memory.text_at(await self._calls.raw("GetTransportMode", self._handle)) or ""
+        mode = await self._calls.raw("GetTransportMode", self._handle)
+        self._transport_mode = _memory.text_at(mode if self._handle else 0) or ""
         if self._transport_mode.startswith("nbd"):
             self._request_sectors = _NETWORK_REQUEST_SECTORS
 
@@ -134,8 +135,9 @@ class AsyncDisk:
         pinned = _memory.Pinned(buffer, writable=True)
         length = pinned.length
         _sectors.check_range(offset, length, self._size)
+        self._open_handle("readinto_at")
         if (offset | length) % SECTOR_SIZE:
-            memoryview(buffer).cast("B")[:] = await self.read_at(offset, length)
+            _memory.copy_to(pinned.address, await self.read_at(offset, length))
             return length
         first, count = offset // SECTOR_SIZE, length // SECTOR_SIZE
         await self._transfer_parts(self._read, first, count, pinned.address, pinned)
@@ -271,6 +273,8 @@ class AsyncDisk:
         handle, self._handle = self._handle, 0
         async with self._owned, AsyncExitStack() as steps:
             steps.callback(self._on_close, self)
+            if self._calls.worker.closed:
+                return  # given up: no call can be made any more
             steps.push_async_callback(self._calls, "Close", handle, path=self.path, hold=hold)
             if self._mode:
                 await self._calls("Wait", handle, path=self.path, hold=hold)

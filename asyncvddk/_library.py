@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Final, Self
 
 from asyncvddk._access import Access
 from asyncvddk._calls import Calls
+from asyncvddk._closing import undone_on_error
 from asyncvddk._connection import Connection
 from asyncvddk._opening import Opening
 from asyncvddk._runtime import RUNTIME
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from types import TracebackType
 
     from asyncvddk._disk import AsyncDisk
+    from asyncvddk._opening import Closable
     from asyncvddk.models import ConnectParams
 
 _API_VERSIONS: Final = ((8, 0), (7, 0), (6, 7), (6, 5))
@@ -52,6 +54,8 @@ class Vddk:
             raise FileNotFoundError(f"{self._config}: no such configuration file")
         self._library = RUNTIME.load(libdir)
         self._calls: Calls | None = None
+        self._entered = False
+        self._live: set[Closable] = set()
         self._transport_modes: tuple[str, ...] = ()
 
     @property
@@ -71,33 +75,40 @@ class Vddk:
 
     async def __aenter__(self) -> Self:
         """Initialise the library, unless another user has. Raises NativeError; cancelled, nothing is left."""
-        if self._calls is not None:
+        if self._entered:
             raise RuntimeError("Vddk: this object is in use already; make another one")
-        calls = Calls(self._library, Worker("vddk-library"))
-        async with AsyncExitStack() as undo:
-            undo.push_async_callback(calls.worker.aclose)
-            async with RUNTIME.turn():
-                RUNTIME.check_config(self._config)
-                if RUNTIME.users == 0:
-                    await self._initialise(calls)
-                RUNTIME.users += 1
-            undo.push_async_callback(self._leave, calls)
-            modes = _memory.text_at(await calls.raw("ListTransportModes"))
-            self._transport_modes = tuple((modes or "").split(":"))
-            undo.pop_all()
+        self._entered = True
+        try:
+            async with undone_on_error() as undo:
+                calls = Calls(self._library, Worker("vddk-library"))
+                undo.push_async_callback(calls.worker.aclose)
+                async with RUNTIME.turn():
+                    RUNTIME.check_config(self._config)
+                    if RUNTIME.users == 0:
+                        await self._initialise(calls)
+                    RUNTIME.users += 1
+                undo.push_async_callback(self._leave, calls)
+                modes = _memory.text_at(await calls.raw("ListTransportModes"))
+        except BaseException:
+            self._entered = False
+            raise
+        self._transport_modes = tuple((modes or "").split(":"))
         self._calls = calls
         return self
 
     async def __aexit__(
         self, kind: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        """End the library, if nobody else uses it. Connections must be closed before."""
+        """Close what is still open, then end the library if nobody else uses it."""
         calls, self._calls = self._calls, None
         if calls is None:
             return
         async with AsyncExitStack() as steps:
+            steps.callback(setattr, self, "_entered", False)  # noqa: FBT003
             steps.push_async_callback(calls.worker.aclose)
-            await self._leave(calls)
+            steps.push_async_callback(self._leave, calls)
+            for thing in self._live:
+                steps.push_async_callback(thing.aclose)
 
     async def _initialise(self, calls: Calls) -> None:
         """Call InitEx with the newest version that the library accepts."""
@@ -150,22 +161,30 @@ class Vddk:
         """
         self._in_use("connect")
         modes = ":".join(transport_modes) if transport_modes is not None else None
-        return Opening(
-            lambda: Connection.connect(
-                self._library, params, read_only=read_only, snapshot=snapshot, transport_modes=modes
+
+        async def connect() -> Connection:
+            self._in_use("connect")
+            return await Connection.connect(
+                self._library, params, self._live, read_only=read_only, snapshot=snapshot, transport_modes=modes
             )
-        )
+
+        return Opening(connect)
 
     def access(self, params: ConnectParams, identity: str = _DEFAULT_IDENTITY) -> Opening[Access]:
         """Keep vCenter from relocating the virtual machine for the ``async with`` block.
 
         PrepareForAccess at the start, EndAccess at the end, whatever happens in between, both on a thread of their
-        own. Put taking the snapshot, reading and removing the snapshot inside. ``identity`` (1 to 50 characters) is
+        own. Put taking the snapshot, reading and removing the snapshot inside. ``identity`` (1 to 50 bytes) is
         shown in vCenter's task. Raises AccessLockedError (20005): a lock is left from an earlier run, or a migration is
         under way; NativeError by code.
         """
         self._in_use("access")
-        return Opening(lambda: Access.prepare(self._library, params, identity))
+
+        async def prepare() -> Access:
+            self._in_use("access")
+            return await Access.prepare(self._library, params, identity, self._live)
+
+        return Opening(prepare)
 
     def open_disk(  # noqa: PLR0913  (each is a choice of its own, all but the path have defaults)
         self,
@@ -186,7 +205,7 @@ class Vddk:
         self._in_use("open_disk")
 
         async def open_all() -> AsyncDisk:
-            async with AsyncExitStack() as undo:
+            async with undone_on_error() as undo:
                 if params is not None:
                     await undo.enter_async_context(self.access(params, identity))
                 connection = await undo.enter_async_context(

@@ -3,17 +3,25 @@
 from __future__ import annotations
 
 import asyncio
+import atexit
 import itertools
+import threading
 from typing import TYPE_CHECKING, Final, TypeAlias
 from weakref import WeakKeyDictionary
 
+from asyncvddk.errors import ClosedError
 from asyncvddk.native import _core, _log, _memory
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
 _BATCH: Final = 256
-_TAGS: Final = itertools.count(1)
+new_tag: Final = itertools.count(1).__next__
+"""Returns a number for a command; no two of one process are the same."""
+
+_lock: Final = threading.RLock()
+"""Guards ``_ports`` and which of them fetches the log; a finaliser may release one while its thread acquires."""
+
 _ports: Final[WeakKeyDictionary[asyncio.AbstractEventLoop, Port]] = WeakKeyDictionary()
 
 
@@ -36,8 +44,9 @@ class Port:
         if not native:
             raise OSError("no memory or file descriptor left for the completion ring")
         self.native: int = native
-        self._loop = loop
+        self.loop = loop
         self._pending: dict[int, Pending] = {}
+        self._late: dict[int, int] = {}
         self._progress: dict[int, Callable[[int], object]] = {}
         self._users = 0
         self._ring, self._ring_address = _memory.array_of(_core.COMPLETION.size, _BATCH)
@@ -48,97 +57,143 @@ class Port:
     def acquire(cls) -> Port:
         """Return the running loop's port for one more user."""
         loop = asyncio.get_running_loop()
-        port = _ports.get(loop)
-        if port is None:
-            port = _ports[loop] = cls(loop)
-        port._users += 1
-        return port
+        with _lock:
+            port = _ports.get(loop)
+            if port is None:
+                port = _ports[loop] = cls(loop)
+            port._users += 1
+            return port
 
     def release(self) -> None:
         """Let one user go; close with the last."""
-        self._users -= 1
-        if self._users:
-            return
-        _ports.pop(self._loop, None)
-        self._close()
+        with _lock:
+            self._users -= 1
+            if not self._users:
+                _ports.pop(self.loop, None)
+                self._close()
+
+    def release_later(self) -> None:
+        """Let one user go, from a finaliser: it may run on any thread, where the loop must not be touched."""
+        try:
+            self.loop.call_soon_threadsafe(self.release)
+        except RuntimeError:
+            self.release()  # the loop is closed
 
     def _close(self) -> None:
-        if not self._loop.is_closed():
-            self._loop.remove_reader(_core.port_fd(self.native))
+        if not self.loop.is_closed():
+            self.loop.remove_reader(_core.port_fd(self.native))
         _log.drain()
         _core.log_attach(next((port.native for port in _ports.values()), None))
         _core.port_close(self.native)
 
-    def expect(self, owner: object, keep: object, tag: int = 0) -> tuple[int, asyncio.Future[int]]:
-        """Return a tag (a new one for 0) and the future of its answer; ``keep`` lives until the answer is there."""
-        tag = tag or next(_TAGS)
-        future: asyncio.Future[int] = asyncio.Future(loop=self._loop)
+    def expect(self, owner: object, keep: object, tag: int) -> asyncio.Future[int]:
+        """Return the future of the answer to command ``tag``; ``keep`` lives until the answer is there."""
+        future: asyncio.Future[int] = asyncio.Future(loop=self.loop)
         self._pending[tag] = (future, owner, keep)
-        return tag, future
+        return future
 
     def expect_again(self, tag: int) -> asyncio.Future[int] | None:
-        """Return a new future for a tag whose first one was cancelled; ``None`` when the answer was lost with it."""
+        """Return a new future for a tag whose first one was cancelled; ``None`` when the answer has come meanwhile."""
         pending = self._pending.get(tag)
         if pending is None:
             return None
-        future = self._loop.create_future()
-        self._pending[tag] = (future, *pending[1:])
-        return future
+        return self.expect(*pending[1:], tag)
+
+    def late(self, tag: int) -> int:
+        """Return the answer that came for a future already cancelled. Raises ClosedError when none will come."""
+        answer = self._late.pop(tag, None)
+        if answer is None:
+            raise ClosedError("the call was given up")
+        return answer
 
     def forget(self, tag: int) -> None:
         """Drop a tag whose command was withdrawn: no answer comes."""
         del self._pending[tag]
 
-    def fail(self, owner: object, error: Exception) -> list[object]:
-        """Give everybody who waits for ``owner``'s commands the error; return the memory that C may use for ever."""
+    def fail(self, owner: object, reason: str) -> list[object]:
+        """Give everybody who waits for ``owner``'s commands a ClosedError; return the memory that C may use for ever."""
         tags = [tag for tag, pending in self._pending.items() if pending[1] is owner]
         abandoned = [self._pending.pop(tag) for tag in tags]
         for future, _, _ in abandoned:
             if not future.done():
-                future.set_exception(error)
+                future.set_exception(ClosedError(reason))
         return [keep for _, _, keep in abandoned]
 
-    def watch_progress(self, callback: Callable[[int], object]) -> int:
-        """Return a new tag whose percentages ``callback`` gets, on the loop."""
-        tag = next(_TAGS)
+    def in_flight(self) -> object:
+        """Return what must outlive the interpreter when calls are still under way."""
+        return self._pending
+
+    def watch_progress(self, tag: int, callback: Callable[[int], object]) -> None:
+        """Have ``callback`` told the percentages of command ``tag``, on the loop."""
         self._progress[tag] = callback
-        return tag
 
     def unwatch_progress(self, tag: int) -> None:
         """Stop telling percentages."""
         self._progress.pop(tag, None)
 
-    def call_soon(self, callback: Callable[[], object]) -> None:
-        """Run ``callback`` at the loop's next turn."""
-        self._loop.call_soon(callback)
-
     def _drain(self) -> None:
-        count = _BATCH
-        while count == _BATCH:
-            state = _core.port_drain(self.native, self._ring_address, _BATCH)
-            count = state & ~_core.LOGGED
-            if state & _core.LOGGED:
-                _log.drain()
-            pop = self._pending.pop
-            for tag, result in _core.COMPLETION.iter_unpack(self._ring[: count * _core.COMPLETION.size]):
+        state = _core.port_drain(self.native, self._ring_address, _BATCH)
+        count = state & ~_core.LOGGED
+        answers = _core.COMPLETION.iter_unpack(self._ring[: count * _core.COMPLETION.size].tobytes())
+        try:
+            if state & _core.LOGGED and _log.drain():
+                _core.port_wake(self.native)
+        except Exception as exc:  # noqa: BLE001  (a program's log must not lose a disk's answers)
+            self.loop.call_exception_handler({"message": "asyncvddk: the log failed", "exception": exc})
+        except BaseException:
+            self.loop.call_soon(self._deliver, answers)
+            raise
+        self._deliver(answers)
+
+    def _deliver(self, answers: Iterator[tuple[int, int]]) -> None:
+        """Give each answer to who waits for it; an interrupt in the middle leaves the rest for the next turn."""
+        pop = self._pending.pop
+        tag = result = 0
+        pending: Pending | None = None
+        try:
+            for tag, result in answers:
                 pending = pop(tag, None)
-                if pending is None or _log.said:
+                if pending is None or result or _log.said or pending[0].done():
                     self._complete(tag, result, pending)
-                elif not pending[0].done():
+                else:
                     pending[0].set_result(result)
+        except BaseException:
+            if pending is not None and not pending[0].done():
+                self._pending[tag] = pending
+                answers = itertools.chain([(tag, result)], answers)
+            self.loop.call_soon(self._deliver, answers)
+            raise
 
     def _complete(self, tag: int, result: int, pending: Pending | None) -> None:
-        """Handle what is rare: progress, answers that nobody waits for, answers with warnings."""
+        """Handle what is rare: progress, failures with the library's warnings, answers that come too late."""
         if tag & _core.PROGRESS:
             if tell := self._progress.get(tag ^ _core.PROGRESS):
-                tell(result)
+                self.loop.call_soon(tell, result)  # its errors are the loop's to report
             return
-        said = _log.said.pop(tag, None)
-        if pending is None or pending[0].done():
+        if pending is None:
             return
-        if said and not result:
-            _log.warn(said)
-        elif said:
-            result = Answer(result)
-            result.said = tuple(said)
-        pending[0].set_result(result)
+        answer = _answer(tag, result)
+        if not pending[0].done():
+            pending[0].set_result(answer)
+        elif pending[0].cancelled():
+            self._late[tag] = answer
+
+
+def _answer(tag: int, result: int) -> int:
+    """Return the result with the warnings of the call, if it failed; else log them."""
+    said = _log.taken(tag)
+    if not said:
+        return result
+    if not result:
+        _log.warn(said)
+        return result
+    answer = Answer(result)
+    answer.said = tuple(said)
+    return answer
+
+
+@atexit.register
+def _outlive_python() -> None:
+    """Keep the buffers of calls under way: C may write into them while the interpreter takes itself down."""
+    for port in list(_ports.values()):
+        _memory.keep_for_ever(port.in_flight())

@@ -35,7 +35,7 @@ class RangeLocks:
         self._waiting.append((wanted, future))
         try:
             await future
-        except asyncio.CancelledError:
+        except BaseException:
             self._give_up(wanted, future)
             raise
         return wanted
@@ -69,7 +69,8 @@ class RangeLocks:
         self._waiting = still
 
     def _give_up(self, wanted: Range, future: asyncio.Future[None]) -> None:
-        if future.cancelled():
-            self._wake()  # those behind may go on
-        else:
+        if future.done() and not future.cancelled():
             self.release(wanted)  # it was granted in the same turn
+        else:
+            future.cancel()
+            self._wake()  # those behind may go on

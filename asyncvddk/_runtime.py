@@ -39,12 +39,12 @@ class Runtime:
     def load(self, libdir: str | os.PathLike[str] | None) -> Library:
         """Load the library, or return the loaded one. Raises LibraryLoadError when that is another one."""
         with _lock:
-            library = _loader.load(libdir)
+            file = _loader.find(libdir)
             if self.library is None:
-                self.library = library
-            elif library.file != self.library.file:
+                self.library = _loader.load(libdir)
+            elif file != self.library.file:
                 raise LibraryLoadError(
-                    f"{library.file}: this process has {self.library.file} loaded already, and VDDK allows one "
+                    f"{file}: this process has {self.library.file} loaded already, and VDDK allows one "
                     "library for each process; use another process for the other one"
                 )
             return self.library

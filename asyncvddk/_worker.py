@@ -7,16 +7,18 @@ buffers, then the cancellation goes on. Calls that clean up are made whatever ha
 from __future__ import annotations
 
 import asyncio
+import atexit
 import contextlib
 import itertools
+import os
 import warnings
 from typing import TYPE_CHECKING, Final, Self, TypeAlias
 
 import anyio
 
-from asyncvddk._port import Port
+from asyncvddk._port import Port, new_tag
 from asyncvddk.errors import ClosedError
-from asyncvddk.native import _core, _log
+from asyncvddk.native import _core, _log, _memory
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -60,18 +62,18 @@ def _ignore(percent: int) -> None:
 class Progress:
     """Progress of one native call: its callback in C (``arguments``), and the way to ask the call to stop.
 
-    Used as a context manager round that one call.
+    Used as a context manager round that one call, which keeps it until C has returned, whatever happens to the caller.
     """
 
     def __init__(self, port: Port, callback: Callable[[int], object]) -> None:
         """Tell ``callback`` the percentages; see ``Worker.progress``."""
         self._port = port
-        self.tag = port.watch_progress(callback)
+        self.tag = new_tag()
         self._native: int = _core.progress_new(port.native, self.tag) or 0
         if not self._native:
-            port.unwatch_progress(self.tag)
             raise MemoryError
         self.arguments = (_core.PROGRESS_CALLBACK, self._native)
+        port.watch_progress(self.tag, callback)
 
     def stop(self) -> None:
         """Ask the call to end early; it then answers with VIX_E_CANCELLED where the library heeds it."""
@@ -82,9 +84,13 @@ class Progress:
         return self
 
     def __exit__(self, *exc_info: object) -> None:
-        """Free the callback's data: the call has returned by now."""
+        """Tell nobody any more."""
         self._port.unwatch_progress(self.tag)
-        _core.progress_free(self._native)
+
+    def __del__(self) -> None:
+        """Free the callback's data: nothing holds this object once C has returned."""
+        if getattr(self, "_native", 0):
+            _core.progress_free(self._native)
 
 
 class Worker:
@@ -96,12 +102,14 @@ class Worker:
 
     def __init__(self, name: str) -> None:
         """Start the thread; ``name`` is shown in logs, and its first 15 bytes by ``ps -L``."""
+        _refuse_fork()
         self.name = name
         self.number = next(_NUMBERS)
         self._port = Port.acquire()
         self._batch: list[bytes] = []
         native = _core.worker_start(self._port.native, self.number, name.encode("utf-8", "replace"))
         self._native: int | None = native
+        self._taking = bool(native)
         if not native:
             self._port.release()
             raise OSError(f"{name}: the system has no thread or memory left")
@@ -110,7 +118,7 @@ class Worker:
     @property
     def closed(self) -> bool:
         """True once ``aclose`` or ``abandon`` has begun: no call is taken any more."""
-        return self._native is None
+        return not self._taking
 
     async def call(
         self,
@@ -132,10 +140,12 @@ class Worker:
 
         Raises ClosedError after ``aclose`` or ``abandon``.
         """
-        if self._native is None:
+        if not self._taking:
             raise ClosedError(f"{self.name}: closed")
-        tag, future = self._port.expect(self, keep, progress.tag if progress else 0)
-        self._queue(tag, function, args, mode)
+        tag = progress.tag if progress else new_tag()
+        command = _PACK(tag, function, mode, *args, *_PADDING[len(args)])
+        future = self._port.expect(self, (keep, progress), tag)
+        self._push(command)
         try:
             return await future
         except asyncio.CancelledError as exc:
@@ -143,9 +153,10 @@ class Worker:
                 raise
             if progress is not None:
                 progress.stop()
-            answer = await self._wait_out(tag, future)
             if hold is None:
+                await self._wait_out_quietly(tag, future)
                 raise
+            answer = await self._wait_out(tag, future)
             hold.append(exc)
             return answer
 
@@ -153,27 +164,26 @@ class Worker:
         self, function: int, handle: int, first: int, count: int, address: int, mode: int, keep: object
     ) -> int:
         """As ``call``, for the call that is made a million times: read or write ``count`` sectors from ``first``."""
-        if self._native is None:
+        if not self._taking:
             raise ClosedError(f"{self.name}: closed")
-        tag, future = self._port.expect(self, keep)
-        self._push(_PACK(tag, function, mode, handle, first, count, address, 0, 0, 0, 0))
+        tag = new_tag()
+        command = _PACK(tag, function, mode, handle, first, count, address, 0, 0, 0, 0)
+        future = self._port.expect(self, keep, tag)
+        self._push(command)
         try:
             return await future
         except asyncio.CancelledError:
             if not self._withdraw(tag):
-                await self._wait_out(tag, future)
+                await self._wait_out_quietly(tag, future)
             raise
-
-    def _queue(self, tag: int, function: int, args: tuple[int, ...], mode: int) -> None:
-        self._push(_PACK(tag, function, mode, *args, *_PADDING[len(args)]))
 
     def _push(self, command: bytes) -> None:
         """Hand commands over in batches: waking the thread costs more than making the call."""
         batch = self._batch
         batch.append(command)
         if len(batch) == 1:
-            self._port.call_soon(self._flush)
-        elif len(batch) == _FLUSH_AT:
+            self._port.loop.call_soon(self._flush)
+        elif len(batch) >= _FLUSH_AT:
             self._flush()
 
     def _flush(self) -> None:
@@ -181,6 +191,7 @@ class Worker:
         if not batch or native is None:
             return
         if not _core.worker_submit(native, b"".join(batch), len(batch)):
+            self._port.loop.call_soon(self._flush)
             raise MemoryError
         batch.clear()
 
@@ -198,45 +209,62 @@ class Worker:
             while not future.done():
                 with contextlib.suppress(asyncio.CancelledError):
                     await asyncio.wait([future])
-        return 0 if future.cancelled() else future.result()
+        return self._port.late(tag) if future.cancelled() else future.result()
+
+    async def _wait_out_quietly(self, tag: int, first: asyncio.Future[int]) -> None:
+        """Wait for C to return; a worker that is abandoned meanwhile ends the wait."""
+        with contextlib.suppress(ClosedError):
+            await self._wait_out(tag, first)
 
     def post(self, function: int, *args: int) -> None:
         """Have the thread make a call for which nobody waits: freeing what the library allocated. No-op when closed."""
-        if self._native is not None:
-            self._queue(0, function, args, _core.POST)
+        if self._taking:
+            self._push(_PACK(0, function, _core.POST, *args, *_PADDING[len(args)]))
 
     def progress(self, callback: Callable[[int], object] | None) -> Progress:
         """Return what a call with a progress callback needs; ``callback`` gets percentages, on the loop."""
+        if not self._taking:
+            raise ClosedError(f"{self.name}: closed")
         return Progress(self._port, callback or _ignore)
 
     async def aclose(self) -> None:
-        """End the thread after the calls it has. Idempotent; cancellation is delivered when the thread has ended."""
-        if self._native is None:
+        """End the thread after the calls it has; cancellation is delivered when it has ended. Once closed, a no-op."""
+        if not self._taking or self._native is None:
             return
         self._flush()
-        native, self._native = self._native, None
-        tag, future = self._port.expect(None, None)
-        _core.worker_stop(native, tag)
+        self._taking = False
+        tag = new_tag()
+        future = self._port.expect(self, None, tag)
+        _core.worker_stop(self._native, tag)
         with hold_cancellation() as held:
             try:
-                await future
-            except asyncio.CancelledError as exc:
-                held.append(exc)
-                await self._wait_out(tag, future)
+                await self._ended(tag, future, held)
+            except ClosedError:
+                return  # abandoned meanwhile
+            native, self._native = self._native, None
             _core.worker_join(native)
             self._leave()
+
+    async def _ended(self, tag: int, future: asyncio.Future[int], held: Hold) -> None:
+        try:
+            await future
+        except asyncio.CancelledError as exc:
+            held.append(exc)
+            await self._wait_out(tag, future)
 
     def abandon(self, reason: str) -> None:
         """Give the thread up without waiting: everybody who waits for a call gets ClosedError at once.
 
-        The way out of a library that hangs. The thread, and the memory that its call may still use, stay behind.
+        The way out of a library that hangs, also while closing. The thread, and the memory that its call may still
+        use, stay behind.
         """
-        if self._native is None:
-            return
         native, self._native = self._native, None
+        if native is None:
+            return
+        self._taking = False
         self._batch.clear()
         _core.worker_abandon(native)
-        _abandoned.extend(self._port.fail(self, ClosedError(f"{self.name}: {reason}")))
+        _abandoned.extend(self._port.fail(self, f"{self.name}: {reason}"))
         self._leave()
 
     def _leave(self) -> None:
@@ -244,12 +272,29 @@ class Worker:
         self._port.release()
 
     def __del__(self) -> None:
-        """Report a forgotten worker and let its thread end by itself."""
+        """Let the thread of a forgotten worker end by itself, and report it."""
         native = getattr(self, "_native", None)
-        if native is None:
+        if native is None or _forked:
             return
-        warnings.warn(f"unclosed {self.name}: use 'async with' or await aclose()", ResourceWarning, stacklevel=2)
         self._native = None
         _core.worker_abandon(native)
-        with contextlib.suppress(RuntimeError):
-            self._leave()
+        self._port.release_later()
+        warnings.warn(f"unclosed {self.name}: use 'async with' or await aclose()", ResourceWarning, stacklevel=2)
+
+
+_forked: Final[list[bool]] = []
+os.register_at_fork(after_in_child=lambda: _forked.append(True))
+
+
+def _refuse_fork() -> None:
+    if _forked:
+        raise RuntimeError(
+            "this process was forked from one that uses asyncvddk, and threads do not survive a fork: "
+            "start processes with multiprocessing's 'spawn' or 'forkserver'"
+        )
+
+
+@atexit.register
+def _outlive_python() -> None:
+    """Keep the memory of abandoned calls while the interpreter takes itself down."""
+    _memory.keep_for_ever(_abandoned)

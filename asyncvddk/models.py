@@ -173,6 +173,8 @@ class ConnectParams:
 
     def __post_init__(self) -> None:
         """Refuse what crashes the native library: a missing server, user, password or disk."""
+        for name in ("password", "cookie"):
+            object.__setattr__(self, name, Secret.of(getattr(self, name)))
         if not self.server:
             raise ValueError("server: name or address of the vCenter or ESXi host is needed")
         if not self.cookie and not (self.user and self.password):
@@ -199,5 +201,5 @@ class CreateParams:
         """Refuse what the library would cut to its own width."""
         if not 0 < self.hw_version < 1 << 16:
             raise ValueError(f"hw_version={self.hw_version}: a virtual hardware version lies in 1..65535")
-        if self.size < SECTOR_SIZE or self.size % SECTOR_SIZE:
-            raise ValueError(f"size={self.size}: a disk has a positive multiple of {SECTOR_SIZE} bytes")
+        if not 0 < self.size < 1 << 63 or self.size % SECTOR_SIZE:
+            raise ValueError(f"size={self.size}: a disk has a positive multiple of {SECTOR_SIZE} bytes, below 2**63")

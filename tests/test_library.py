@@ -180,9 +180,9 @@ async def test_stale_access_lock_has_an_error_of_its_own(stub: Stub) -> None:
 
 @pytest.mark.parametrize("identity", ["", "x" * 51])
 async def test_identity_that_vcenter_would_cut_is_refused(stub: Stub, identity: str) -> None:
-    """1 to 50 characters."""
+    """1 to 50 bytes."""
     async with Vddk(stub.root) as vddk:
-        with pytest.raises(ValueError, match="50 characters"):
+        with pytest.raises(ValueError, match="50 bytes"):
             await vddk.access(PARAMS, identity)
     assert stub.calls("PrepareForAccess") == 0
 

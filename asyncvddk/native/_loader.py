@@ -53,13 +53,22 @@ class Library:
         return all(name in self.bound for name in needed)
 
 
+def find(libdir: str | os.PathLike[str] | None = None) -> Path:
+    """Return the file that ``load`` would load, symbolic links resolved. Raises LibraryLoadError: there is none."""
+    return _find(_root_of(libdir)).resolve()
+
+
+def _root_of(libdir: str | os.PathLike[str] | None) -> Path:
+    return _root(Path(libdir or os.environ.get(VARIABLE) or ENGINE_ROOT).absolute())
+
+
 def load(libdir: str | os.PathLike[str] | None = None) -> Library:
     """Load the library of the installation root ``libdir``.
 
     Default: the folder that ``ASYNCVDDK_LIBDIR`` names, else the bundled engine. The ``lib64`` folder itself is taken
     as well. Raises LibraryLoadError: nothing there, or it cannot be loaded; the message says what to do.
     """
-    root = _root(Path(libdir or os.environ.get(VARIABLE) or ENGINE_ROOT).absolute())
+    root = _root_of(libdir)
     name = _find(root)
     file = name.resolve()
     try:

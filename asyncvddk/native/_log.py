@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import threading
 from typing import Final
 
 from asyncvddk._events import Events
@@ -12,6 +13,15 @@ _logger = Events("asyncvddk.library")
 
 names: Final[dict[int, str]] = {}
 """Number of a worker -> its name, for the log."""
+
+_lock: Final = threading.RLock()
+"""Held while messages are handed on, so that the warnings of a call are noted before its answer is."""
+
+_RING: Final = 1024
+"""Messages that wait in the core at most (``LOG_SLOTS``)."""
+
+_AT_ONCE: Final = 256
+_MOST_SAID: Final = 256
 
 said: Final[dict[int, list[str]]] = {}
 """Tag of a command under way -> the warnings that its call gave: they become part of its error."""
@@ -41,18 +51,36 @@ def drop_secret(text: str) -> None:
 
 
 def masked(text: str) -> str:
-    """Return ``text`` without the secrets in use."""
-    for secret in _secrets:
+    """Return ``text`` without the secrets in use, the longest first: one may be the beginning of another."""
+    for secret in sorted(_secrets, key=len, reverse=True):
         text = text.replace(secret, "***")
     return text
 
 
-def drain() -> None:
-    """Hand every waiting message on: log as debug, warnings as warnings, noise as debug."""
-    while message := _core.pop_log():
-        _emit(message)
-    if dropped := _core.log_dropped():
-        _logger.warning("library_messages_dropped", count=dropped)
+def drain() -> bool:
+    """Hand waiting messages on: log as debug, warnings as warnings, noise as debug. Return True when more wait.
+
+    A library can talk faster than Python formats, so one call handles a limited number.
+    """
+    with _lock:
+        for _ in range(_AT_ONCE):
+            message = _core.pop_log()
+            if message is None:
+                break
+            _emit(message)
+        else:
+            return True
+        if dropped := _core.log_dropped():
+            _logger.warning("library_messages_dropped", count=dropped)
+        return False
+
+
+def taken(tag: int) -> list[str]:
+    """Return the warnings that the library gave during command ``tag``; they are the caller's now."""
+    for _ in range(_RING // _AT_ONCE):  # another loop's thread may be just about to note them
+        if not drain():
+            break
+    return said.pop(tag, [])
 
 
 def warn(texts: list[str]) -> None:
@@ -69,6 +97,8 @@ def _emit(message: _core.LogMessage) -> None:
     warning = message.level == 1 and not any(noise in text for noise in _NOISE)
     if warning and message.tag:
         said.setdefault(message.tag, []).append(text)
+        while len(said) > _MOST_SAID:
+            said.pop(next(iter(said)))  # of a call that was given up: nobody takes them
     if warning and not message.tag:
         _logger.warning("library_message", text=text, connection=names.get(message.worker))
     else:

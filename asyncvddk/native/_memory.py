@@ -27,6 +27,16 @@ class Cell:
         return self._cell.value
 
 
+def keep_for_ever(thing: object) -> None:
+    """Have ``thing`` never freed, not even at the end of the interpreter."""
+    ctypes.pythonapi.Py_IncRef(ctypes.py_object(thing))
+
+
+def copy_to(address: int, data: bytes) -> None:
+    """Copy ``data`` to memory at ``address`` that has room for it."""
+    ctypes.memmove(address, data, len(data))
+
+
 def text_at(address: int) -> str | None:
     """Copy the NUL-terminated text at ``address``; ``None`` for NULL."""
     return os.fsdecode(ctypes.string_at(address)) if address else None

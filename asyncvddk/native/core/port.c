@@ -12,6 +12,7 @@
 
 #include "core.h"
 
+/* Lock order: log.c takes a port's lock inside its own, so nothing of log.c is called under a port's. */
 struct core_port {
   pthread_mutex_t lock;             /* guards everything below but fd, which is constant */
   int fd;
@@ -149,24 +150,28 @@ core_port_wake (struct core_port *port)
     signal_loop (port);
 }
 
-/* Move up to max completions to out, oldest first. Returns their number, with CORE_LOGGED when log messages wait.
- * A result below max means that the ring is empty and the next push wakes the loop again.
+/* Move up to max completions to out, oldest first. Returns their number, with CORE_LOGGED when log messages wait. When
+ * more are left the loop is woken again.
  */
 CORE_API uint32_t
 core_port_drain (struct core_port *port, struct core_completion *out, uint32_t max)
 {
   eventfd_t ignored;
+  bool more;
   size_t n;
 
-  eventfd_read (port->fd, &ignored);            /* fails with EAGAIN when called once more for the rest */
-  ACQUIRE (&port->lock);
+  eventfd_read (port->fd, &ignored);
+  pthread_mutex_lock (&port->lock);
   n = port->count < max ? port->count : max;
   if (n > 0)
     memcpy (out, port->items, n * sizeof *out);
   port->count -= n;
   if (port->count > 0)
     memmove (port->items, port->items + n, port->count * sizeof *out);
-  if (n < max)
-    port->signalled = false;
+  more = port->count > 0;
+  port->signalled = more;
+  pthread_mutex_unlock (&port->lock);
+  if (more)
+    signal_loop (port);
   return (uint32_t) n | (core_log_waits () ? CORE_LOGGED : 0);
 }

@@ -2,6 +2,7 @@
  *
  * No Python runs here, so neither a busy event loop nor a busy interpreter can hold a disk up.
  */
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -21,11 +22,54 @@ struct core_worker {
   bool sleeping;                    /* the thread waits for work */
   bool stopping;                    /* end once the queue is empty */
   bool abandoned;                   /* nobody waits any more; the thread frees the worker itself */
+  bool ended;                       /* the thread has made its last call */
+  bool look_again;                  /* guarded by turn.lock: see interrupt_turn */
   uint64_t stop_tag;                /* told when the thread has ended */
 };
 
-/* VDDK wants Connect, Open, Close and the like one at a time in the whole process. */
-static pthread_mutex_t serial_lock = PTHREAD_MUTEX_INITIALIZER;
+/* VDDK wants Connect, Open, Close and the like one at a time in the whole process: the worker whose turn it is. A mutex
+ * would not do: the turn of a worker that hangs and is abandoned goes to the next.
+ */
+static struct {
+  pthread_mutex_t lock;             /* guards owner; while a worker's lock is held it is only taken for an instant */
+  pthread_cond_t free;
+  struct core_worker *owner;
+} turn = { .lock = PTHREAD_MUTEX_INITIALIZER, .free = PTHREAD_COND_INITIALIZER };
+
+/* Returns false, without the turn, when the worker's queue has changed and is to be looked at again. */
+static bool
+take_turn (struct core_worker *w)
+{
+  bool taken;
+
+  ACQUIRE (&turn.lock);
+  while (turn.owner != NULL && !w->look_again)
+    pthread_cond_wait (&turn.free, &turn.lock);
+  taken = !w->look_again;
+  w->look_again = false;
+  if (taken)
+    turn.owner = w;
+  return taken;
+}
+
+/* The worker's thread may wait for its turn: have it look at its queue. */
+static void
+interrupt_turn (struct core_worker *w)
+{
+  ACQUIRE (&turn.lock);
+  w->look_again = true;
+  pthread_cond_broadcast (&turn.free);
+}
+
+static void
+end_turn (struct core_worker *w)
+{
+  ACQUIRE (&turn.lock);
+  if (turn.owner != w)
+    return;
+  turn.owner = NULL;
+  pthread_cond_broadcast (&turn.free);
+}
 
 typedef uint64_t native_function (uint64_t, uint64_t, uint64_t, uint64_t, uint64_t, uint64_t, uint64_t, uint64_t);
 
@@ -88,32 +132,56 @@ run (struct core_worker *w, struct core_command *c)
     start_async (w, c);
   }
   else {
-    if (c->mode & CORE_SERIAL)
-      pthread_mutex_lock (&serial_lock);
     result = invoke (c);
     if (c->mode & CORE_SERIAL)
-      pthread_mutex_unlock (&serial_lock);
+      end_turn (w);
     if (!(c->mode & CORE_POST))
       core_port_push (w->port, c->tag, result);
   }
   core_current_tag = 0;
 }
 
-/* Take the oldest command. Returns false when the worker is to end. */
-static bool
-next_command (struct core_worker *w, struct core_command *c)
+/* Called with w->lock held. Returns the oldest command, still queued, or NULL when the worker is to end. */
+static const struct core_command *
+wait_for_work (struct core_worker *w)
 {
-  ACQUIRE (&w->lock);
   while (w->count == 0 && !w->stopping) {
     w->sleeping = true;
     pthread_cond_wait (&w->work, &w->lock);
     w->sleeping = false;
   }
-  if (w->count == 0 || w->abandoned)
+  return w->count == 0 || w->abandoned ? NULL : &w->queue[w->head];
+}
+
+/* Take the oldest command, and the turn that it needs. Returns false when the worker is to end. A command that waits for
+ * the turn can still be withdrawn.
+ */
+static bool
+next_command (struct core_worker *w, struct core_command *c)
+{
+  const struct core_command *head;
+
+  pthread_mutex_lock (&w->lock);
+  while ((head = wait_for_work (w)) != NULL && head->mode & CORE_SERIAL) {
+    bool taken;
+
+    pthread_mutex_unlock (&w->lock);
+    taken = take_turn (w);
+    pthread_mutex_lock (&w->lock);
+    head = &w->queue[w->head];
+    if (taken && w->count > 0 && !w->abandoned && head->mode & CORE_SERIAL)
+      break;
+    if (taken)
+      end_turn (w);                 /* withdrawn meanwhile */
+  }
+  if (head == NULL) {
+    pthread_mutex_unlock (&w->lock);
     return false;
-  *c = w->queue[w->head];
+  }
+  *c = *head;
   w->head = (w->head + 1) & (w->room - 1);
   w->count--;
+  pthread_mutex_unlock (&w->lock);
   return true;
 }
 
@@ -139,12 +207,27 @@ serve (void *opaque)
     run (w, &c);
   pthread_mutex_lock (&w->lock);
   abandoned = w->abandoned;
+  w->ended = true;
   if (!abandoned)
     core_port_push (w->port, w->stop_tag, 0);
   pthread_mutex_unlock (&w->lock);
   if (abandoned)
     free_worker (w);
   return NULL;
+}
+
+/* The program's signals are for its own threads: here one would only interrupt the library's system calls. */
+static bool
+start_thread (struct core_worker *w)
+{
+  sigset_t all, before;
+  bool started;
+
+  sigfillset (&all);
+  pthread_sigmask (SIG_SETMASK, &all, &before);
+  started = pthread_create (&w->thread, NULL, serve, w) == 0;
+  pthread_sigmask (SIG_SETMASK, &before, NULL);
+  return started;
 }
 
 /* Start a thread that answers into port; name (at most 15 bytes are used) is shown by ps -L and debuggers.
@@ -163,7 +246,7 @@ core_worker_start (struct core_port *port, uint32_t number, const char *name)
   pthread_mutex_init (&w->lock, NULL);
   pthread_cond_init (&w->work, NULL);
   core_port_ref (port);
-  if (pthread_create (&w->thread, NULL, serve, w) != 0) {
+  if (!start_thread (w)) {
     free_worker (w);
     return NULL;
   }
@@ -228,6 +311,7 @@ core_worker_withdraw (struct core_worker *w, uint64_t tag)
   for (; i + 1 < w->count; i++)
     w->queue[(w->head + i) & mask] = w->queue[(w->head + i + 1) & mask];
   w->count--;
+  interrupt_turn (w);
   return true;
 }
 
@@ -239,6 +323,7 @@ core_worker_stop (struct core_worker *w, uint64_t tag)
   w->stopping = true;
   w->stop_tag = tag;
   pthread_cond_signal (&w->work);
+  interrupt_turn (w);
 }
 
 /* Free a worker whose stop tag has completed. */
@@ -255,10 +340,18 @@ core_worker_join (struct core_worker *w)
 CORE_API void
 core_worker_abandon (struct core_worker *w)
 {
+  bool ended;
+
   pthread_detach (w->thread);
-  ACQUIRE (&w->lock);
+  end_turn (w);
+  pthread_mutex_lock (&w->lock);
   w->abandoned = true;
   w->stopping = true;
   w->count = 0;
+  ended = w->ended;
   pthread_cond_signal (&w->work);
+  interrupt_turn (w);
+  pthread_mutex_unlock (&w->lock);
+  if (ended)                        /* between its stop tag and core_worker_join */
+    free_worker (w);
 }
