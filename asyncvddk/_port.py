@@ -111,7 +111,7 @@ class Port:
         del self._pending[tag]
 
     def fail(self, owner: object, reason: str) -> list[object]:
-        """Give everybody who waits for ``owner``'s commands a ClosedError; return the memory that C may use for ever."""
+        """Give everybody who waits for ``owner``'s commands a ClosedError; return the memory that C may still use."""
         tags = [tag for tag, pending in self._pending.items() if pending[1] is owner]
         abandoned = [self._pending.pop(tag) for tag in tags]
         for future, _, _ in abandoned:

@@ -1,4 +1,4 @@
-"""What happens at the edges: calls that end in the turn of their cancellation, errors in callbacks, ends in the middle."""
+"""What happens at the edges: answers in the turn of their cancellation, errors in callbacks, ends in the middle."""
 
 from __future__ import annotations
 

@@ -4,6 +4,7 @@
 #include <errno.h>
 #include <pthread.h>
 #include <signal.h>
+#include <sys/sysinfo.h>
 #include <time.h>
 
 #include "config.h"
@@ -26,6 +27,7 @@ static struct {
   pthread_cond_t work;  /* a job came, or stopping */
   struct job *head, *tail;
   unsigned queued, idle, threads;
+  unsigned computing, processors; /* threads that copy cached data: more than processors would only take turns */
   bool stopping;
   pthread_t ids[MAX_THREADS];
 } pool = { .lock = PTHREAD_MUTEX_INITIALIZER, .work = PTHREAD_COND_INITIALIZER };
@@ -33,6 +35,8 @@ static struct {
 static unsigned max_threads = DEFAULT_THREADS; /* async_load sets these three */
 static uint64 latency_ms;
 static bool synchronous;
+
+static int start_thread (void);
 
 static _Thread_local const struct handle *calling_back; /* whose callback runs on this thread */
 
@@ -42,6 +46,7 @@ async_load (void)
   max_threads = (unsigned) config_number ("openEngine.threads", DEFAULT_THREADS, 1, MAX_THREADS);
   latency_ms = config_number ("openEngine.latencyMs", 0, 0, MAX_LATENCY_MS);
   synchronous = !config_switch ("openEngine.async", true);
+  pool.processors = (unsigned) get_nprocs ();
 }
 
 void
@@ -92,13 +97,13 @@ serve (const struct request *r)
   call_back (r, perform (r, false));
 }
 
-/* NULL: the pool stops and nothing is left to do.  The caller holds the lock. */
+/* NULL: the pool stops and nothing is left to do.  The caller holds the lock, and with a job one of the processors. */
 static struct job *
 next_job (void)
 {
   struct job *job;
 
-  while (pool.head == NULL && !pool.stopping) {
+  while ((pool.head == NULL && !pool.stopping) || (pool.head != NULL && pool.computing >= pool.processors)) {
     pool.idle++;
     pthread_cond_wait (&pool.work, &pool.lock);
     pool.idle--;
@@ -107,25 +112,61 @@ next_job (void)
   if (job != NULL) {
     pool.head = job->next;
     pool.queued--;
+    pool.computing++;
   }
   return job;
+}
+
+/* This thread is going to wait for a device: its processor is for the next job, which finds a thread. */
+static void
+lend_processor (void)
+{
+  SCOPED_LOCK (&pool.lock);
+
+  pool.computing--;
+  if (pool.head == NULL)
+    return;
+  if (pool.idle > 0)
+    pthread_cond_signal (&pool.work);
+  else if (pool.threads < max_threads)
+    start_thread ();
+}
+
+/* As serve, for a thread of the pool.  True when it still has its processor. */
+static bool
+serve_on_processor (const struct request *r)
+{
+  VixError err = DISK_WOULD_BLOCK;
+
+  if (r->operation == OPERATION_READ && latency_ms == 0)
+    err = perform (r, true);
+  if (err != DISK_WOULD_BLOCK) {
+    call_back (r, err);
+    return true;
+  }
+  lend_processor ();
+  serve (r);
+  return false;
 }
 
 static void *
 worker (void *unused)
 {
+  bool computing = false;
+
   (void) unused;
   for (;;) {
     struct job *job;
     struct handle *handle;
 
     pthread_mutex_lock (&pool.lock);
+    pool.computing -= computing;
     job = next_job ();
     pthread_mutex_unlock (&pool.lock);
     if (job == NULL)
       return NULL;
     handle = job->request.handle;
-    serve (&job->request);
+    computing = serve_on_processor (&job->request);
     free (job);
     gate_leave (&handle->requests);
   }
@@ -155,7 +196,8 @@ enqueue (struct job *job)
 {
   SCOPED_LOCK (&pool.lock);
 
-  if (pool.queued >= pool.idle && pool.threads < max_threads && start_thread () != 0 && pool.threads == 0)
+  if (pool.queued >= pool.idle && pool.computing < pool.processors && pool.threads < max_threads
+      && start_thread () != 0 && pool.threads == 0)
     return false;
   if (pool.head == NULL)
     pool.head = job;
@@ -163,7 +205,8 @@ enqueue (struct job *job)
     pool.tail->next = job;
   pool.tail = job;
   pool.queued++;
-  pthread_cond_signal (&pool.work);
+  if (pool.computing < pool.processors) /* else a thread that computes takes it next */
+    pthread_cond_signal (&pool.work);
   return true;
 }
 
