@@ -73,7 +73,7 @@ ENGINE: Final = Product(
     target=f"engine/lib64/{SONAME}",
     sources="engine/src",
     headers=("engine/include",),
-    link=(f"-Wl,-soname,{SONAME}", f"-Wl,--version-script={PACKAGE / 'engine/src/exports.map'}"),
+    link=("-ldl", f"-Wl,-soname,{SONAME}", f"-Wl,--version-script={PACKAGE / 'engine/src/exports.map'}"),
 )
 CORE: Final = Product(target="native/lib_core.so", sources="native/core", link=("-Wl,-soname,lib_core.so",))
 PRODUCTS: Final = (ENGINE, CORE)

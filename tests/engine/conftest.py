@@ -34,7 +34,7 @@ def library() -> Path:
 
 @pytest.fixture(scope="session")
 def engine(library: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Engine]:
-    """Initialised library with one local connection."""
+    """Initialise the library and connect to local disks."""
     loaded = Engine(library, tmp_path_factory.mktemp("engine"))
     yield loaded
     loaded.close()
@@ -50,6 +50,5 @@ def qemu(qemu_img: str, qemu_io: str) -> Qemu:
 def no_file_left_open(tmp_path: Path) -> Iterator[None]:
     """After every test, passed or failed calls inside, no file of its folder is open."""
     yield
-    folder = Path("/proc/self/fd")
-    links = [os.readlink(folder / name) for name in os.listdir(folder) if (folder / name).is_symlink()]
-    assert [link for link in links if link.startswith(str(tmp_path))] == []
+    links = [file.readlink() for file in Path("/proc/self/fd").iterdir() if file.is_symlink()]
+    assert [link for link in links if link.is_relative_to(tmp_path)] == []

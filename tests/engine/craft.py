@@ -34,7 +34,8 @@ HEADER_FIELDS = (
 
 def descriptor(*extents: str, create_type: str = "monolithicSparse", **keys: str | None) -> str:
     """Return a descriptor; ``keys`` replaces lines of the header, None leaves one out."""
-    header = {"version": "1", "CID": "12345678", "parentCID": "ffffffff", "createType": f'"{create_type}"'} | keys
+    header: dict[str, str | None] = {"version": "1", "CID": "12345678", "parentCID": "ffffffff"}
+    header = header | {"createType": f'"{create_type}"'} | keys
     lines = ["# Disk DescriptorFile"]
     lines += [f"{key}={value}" for key, value in header.items() if value is not None]
     lines += ["", "# Extent description", *extents, "", "# The Disk Data Base", "#DDB", ""]
@@ -127,7 +128,9 @@ class Sparse:
         return path
 
 
-def flat(folder: Path, text: str | bytes, *, name: str = "disk.vmdk", sectors: int = 128, file: str = "disk-flat.vmdk") -> Path:
+def flat(
+    folder: Path, text: str | bytes, *, name: str = "disk.vmdk", sectors: int = 128, file: str = "disk-flat.vmdk"
+) -> Path:
     """Write a text descriptor and beside it a file of ``sectors`` for its extent."""
     path = folder / name
     path.write_bytes(text if isinstance(text, bytes) else text.encode())

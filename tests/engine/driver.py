@@ -1,4 +1,4 @@
-"""The engine's library through plain ctypes, one method per call that the tests make. Sectors, as in the C interface."""
+"""The engine's library through plain ctypes, one method per call that the tests make. Sectors, as in C."""
 
 from __future__ import annotations
 
@@ -7,13 +7,16 @@ import os
 import shutil
 from contextlib import contextmanager
 from ctypes import POINTER, byref, c_char, c_char_p, c_int, c_size_t, c_uint16, c_uint32, c_uint64, c_void_p
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+    from pathlib import Path
 
 SECTOR = 512
+
+LOADER_ENVIRONMENT = os.environ | {"LD_PRELOAD": os.environ.pop("LD_PRELOAD", "")}
+"""For processes that load the library. A sanitizer's runtime is for them and for this one, not for QEMU."""
 
 MONOLITHIC_SPARSE, MONOLITHIC_FLAT, SPLIT_SPARSE, SPLIT_FLAT, VMFS_FLAT, STREAM_OPTIMIZED, VMFS_THIN = range(1, 8)
 UNBUFFERED, SINGLE_LINK, READ_ONLY = 1, 2, 4
@@ -21,6 +24,11 @@ IDE, BUSLOGIC, LSILOGIC = 1, 2, 3
 
 LogFunction = ctypes.CFUNCTYPE(None, c_char_p, c_void_p)
 ProgressFunction = ctypes.CFUNCTYPE(c_char, c_void_p, c_int)
+
+
+def names(folder: Path) -> list[str]:
+    """Return the sorted names of the files in a folder."""
+    return sorted(file.name for file in folder.iterdir())
 
 
 class CreateParams(ctypes.Structure):
@@ -62,6 +70,7 @@ class EngineError(Exception):
     """A call returned an error; ``text`` is what the library warned about meanwhile."""
 
     def __init__(self, function: str, code: int, text: str) -> None:
+        """Keep the code and the warnings."""
         super().__init__(f"{function}: {code}: {text}")
         self.code = code
         self.text = text
@@ -71,6 +80,7 @@ class Engine:
     """A private copy of the library, so that other users of it in this process do not meddle."""
 
     def __init__(self, library: Path, folder: Path) -> None:
+        """Load a copy made in ``folder``, initialise it, connect."""
         copy = folder / "libvixDiskLib.so.8"
         shutil.copy(library, copy)
         self.dll = ctypes.CDLL(str(copy), mode=os.RTLD_LOCAL | os.RTLD_NOW)
@@ -135,7 +145,7 @@ class Engine:
         try:
             yield disk
         except BaseException:
-            if disk.handle:
+            if disk.handle.value:
                 self.code("Close", disk.handle)
             raise
         disk.close()
@@ -158,13 +168,14 @@ class Disk:
     """An open disk."""
 
     def __init__(self, engine: Engine, handle: c_void_p) -> None:
+        """Take over a handle."""
         self.engine = engine
         self.handle = handle
 
     def close(self) -> None:
         """Close once."""
         handle, self.handle = self.handle, c_void_p()
-        if handle:
+        if handle.value:
             self.engine.call("Close", handle)
 
     def read(self, start: int, count: int) -> bytearray:
@@ -210,7 +221,7 @@ class Disk:
         self.engine.call("FreeBlockList", pointer)
         return found
 
-    def keys(self) -> list[str]:
+    def metadata_keys(self) -> list[str]:
         """Return the metadata keys."""
         return [key.decode() for key in self._text("GetMetadataKeys").split(b"\0") if key]
 

@@ -6,14 +6,27 @@ import os
 import signal
 import subprocess
 import sys
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.engine.driver import MONOLITHIC_FLAT, MONOLITHIC_SPARSE, READ_ONLY, SECTOR, SPLIT_SPARSE, UNBUFFERED, EngineError
+from tests.engine.driver import (
+    LOADER_ENVIRONMENT,
+    MONOLITHIC_FLAT,
+    MONOLITHIC_SPARSE,
+    READ_ONLY,
+    SECTOR,
+    SPLIT_SPARSE,
+    UNBUFFERED,
+    EngineError,
+    names,
+)
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from tests.engine.driver import Engine
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -36,7 +49,7 @@ with tempfile.TemporaryDirectory() as folder:
 def test_a_second_writer_is_refused_and_readers_are_not(name: str, engine: Engine, tmp_path: Path) -> None:
     """Also in the same process, also after the first one replaced the descriptor; nothing stays after close."""
     path = engine.create(tmp_path / "d.vmdk", 8192, TYPES[name])
-    files = sorted(os.listdir(tmp_path))
+    files = names(tmp_path)
     with engine.open(path) as disk:
         disk.set_metadata("key", "x")
         disk.write(0, b"x" * SECTOR)
@@ -50,7 +63,7 @@ def test_a_second_writer_is_refused_and_readers_are_not(name: str, engine: Engin
             engine.unlink(path)
         assert caught.value.code == 15
         disk.write(1, b"x" * SECTOR)
-    assert sorted(os.listdir(tmp_path)) == files
+    assert names(tmp_path) == files
     assert engine.open_error(path, 0) is None
     engine.unlink(path)
 
@@ -59,8 +72,10 @@ def test_a_second_writer_is_refused_and_readers_are_not(name: str, engine: Engin
 def test_the_lock_of_a_killed_writer_is_gone(name: str, engine: Engine, library: Path, tmp_path: Path) -> None:
     """Another process holds it; kill -9 releases it, and the disk opens for writing."""
     path = engine.create(tmp_path / "d.vmdk", 8192, TYPES[name])
-    command = [sys.executable, "-c", HOLDER, library, path]
-    with subprocess.Popen(command, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as holder:
+    command: list[str | Path] = [sys.executable, "-c", HOLDER, library, path]
+    with subprocess.Popen(
+        command, cwd=ROOT, env=LOADER_ENVIRONMENT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as holder:
         assert holder.stdout
         assert holder.stdout.readline() == "open\n"
         error = engine.open_error(path, 0)
@@ -117,42 +132,44 @@ def test_a_disk_is_found_through_a_symbolic_link(engine: Engine, tmp_path: Path)
     assert engine.read(path)[:SECTOR] == b"x" * SECTOR
 
 
+@contextmanager
+def unprivileged(folder: Path) -> Iterator[None]:
+    """Act as a user whom permissions stop, and who reaches the folder."""
+    user = os.geteuid()
+    if user == 0:
+        for above in (folder.parent, folder.parent.parent):
+            above.chmod(above.stat().st_mode | 0o111)
+        os.seteuid(65534)
+    try:
+        yield
+    finally:
+        os.seteuid(user)
+        folder.chmod(0o755)
+
+
 def test_a_folder_that_cannot_be_written_is_enough_for_reading(engine: Engine, tmp_path: Path) -> None:
-    """No lock file, no temporary file. (Tried as a user without privileges, whom permissions stop.)"""
+    """No lock file, no temporary file; opening for writing is refused there."""
     path = engine.create(tmp_path / "d.vmdk", 8192, MONOLITHIC_FLAT)
     for file in (*tmp_path.iterdir(), tmp_path):
         file.chmod(0o555)
-    user = os.geteuid()
-    for folder in (tmp_path.parent, tmp_path.parent.parent):
-        folder.chmod(folder.stat().st_mode | 0o111)
-    if user == 0:
-        os.seteuid(65534)
-    try:
+    with unprivileged(tmp_path):
         assert engine.open_error(path, READ_ONLY) is None
         error = engine.open_error(path, 0)
-        assert error
-        assert error.code == 13
-    finally:
-        os.seteuid(user)
-        tmp_path.chmod(0o755)
+    assert error
+    assert error.code == 13
 
 
 def test_a_descriptor_that_cannot_be_replaced_fails_the_write_before_any_data(engine: Engine, tmp_path: Path) -> None:
-    """The content id goes first; if it cannot, neither does the data. (As a user without privileges.)"""
+    """The content id goes first; if it cannot, neither does the data."""
     path = engine.create(tmp_path / "d.vmdk", 8192, MONOLITHIC_FLAT)
     for file in tmp_path.iterdir():
         file.chmod(0o666)
     tmp_path.chmod(0o555)
-    for folder in (tmp_path.parent, tmp_path.parent.parent):
-        folder.chmod(folder.stat().st_mode | 0o111)
-    user = os.geteuid()
-    if user == 0:
-        os.seteuid(65534)
-    try:
-        with engine.open(path) as disk, pytest.raises(EngineError) as caught:
-            disk.write(0, b"x" * SECTOR)
-        assert caught.value.code == 13
-    finally:
-        os.seteuid(user)
-        tmp_path.chmod(0o755)
+    with (
+        unprivileged(tmp_path),
+        engine.open(path) as disk,
+        pytest.raises(EngineError) as caught,
+    ):
+        disk.write(0, b"x" * SECTOR)
+    assert caught.value.code == 13
     assert not any(engine.read(path))

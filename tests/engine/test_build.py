@@ -67,9 +67,7 @@ def test_without_any_compiler_the_message_names_two_ways_out(monkeypatch: pytest
         build.compiler("")
 
 
-def test_wrong_compiler_is_named(
-    small: build.Product, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_wrong_compiler_is_named(small: build.Product, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """CC that does not exist is an error with its name."""
     monkeypatch.setattr(build, "system_compiler", lambda: ("no-such-cc",))
     with pytest.raises(build.BuildError, match="no-such-cc: No such file or directory; is CC set"):
@@ -103,7 +101,5 @@ def test_unversioned_name_is_a_relative_link(tmp_path: Path) -> None:
 def test_script_runs_without_the_package_installed(library: Path) -> None:
     """``python build.py`` needs the standard library only."""
     del library  # built: nothing is left to do
-    done = subprocess.run(
-        [sys.executable, "-I", "-S", build.__file__], capture_output=True, text=True, check=True
-    )
+    done = subprocess.run([sys.executable, "-I", "-S", build.__file__], capture_output=True, text=True, check=True)
     assert [line.rsplit("/", 1)[1] for line in done.stdout.splitlines()] == [build.SONAME, "lib_core.so"]

@@ -85,7 +85,7 @@ def test_allocated_areas_of_a_chain_are_those_of_all_links(engine: Engine, qemu:
 
 
 def test_a_zeroed_grain_hides_the_parent(engine: Engine, qemu: Qemu, tmp_path: Path) -> None:
-    """Reads as zeros; is unallocated in the chain, but not in the single link, where a hole would mean the parent's data."""
+    """It is unallocated in the chain, but not in the single link, where a hole would mean the parent's data."""
     qemu.create(tmp_path / "base.vmdk", SIZE)
     qemu.write(tmp_path / "base.vmdk", (0, 4 * GRAIN, 1))
     path = qemu.create(tmp_path / "top.vmdk", SIZE, "zeroed_grain=on", backing="base.vmdk")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -13,6 +12,7 @@ from tests.engine.driver import READ_ONLY, EngineError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from pathlib import Path
 
     from tests.engine.driver import Engine
 
@@ -183,7 +183,10 @@ BAD_DESCRIPTORS: dict[str, tuple[str | bytes, int]] = {
     "file shorter than the line": (descriptor(flat_line(129), create_type="monolithicFlat"), INVALID_DISK),
     "absolute name": (descriptor(flat_line(file="/etc/passwd"), create_type="monolithicFlat"), INVALID_DISK),
     "device": (descriptor(flat_line(file="/dev/zero"), create_type="monolithicFlat"), INVALID_DISK),
-    "name leaves the folder": (descriptor(flat_line(file="../outside.vmdk"), create_type="monolithicFlat"), INVALID_DISK),
+    "name leaves the folder": (
+        descriptor(flat_line(file="../outside.vmdk"), create_type="monolithicFlat"),
+        INVALID_DISK,
+    ),
     "name in a folder": (descriptor(flat_line(file="inside/x.vmdk"), create_type="monolithicFlat"), INVALID_DISK),
     "name with a backslash": (descriptor(flat_line(file="..\\x.vmdk"), create_type="monolithicFlat"), INVALID_DISK),
     "name is a dot": (descriptor(flat_line(file="."), create_type="monolithicFlat"), INVALID_DISK),
@@ -193,7 +196,10 @@ BAD_DESCRIPTORS: dict[str, tuple[str | bytes, int]] = {
     "name is a pipe": (descriptor(flat_line(file="pipe"), create_type="monolithicFlat"), 20001),
     "name is a folder": (descriptor(flat_line(file="inside"), create_type="monolithicFlat"), 20001),
     "extent missing": (descriptor(flat_line(file="nothing.vmdk"), create_type="monolithicFlat"), 4),
-    "extent is the descriptor": (descriptor(flat_line(1, file="disk.vmdk"), create_type="monolithicFlat"), INVALID_DISK),
+    "extent is the descriptor": (
+        descriptor(flat_line(1, file="disk.vmdk"), create_type="monolithicFlat"),
+        INVALID_DISK,
+    ),
     "sparse extent is the descriptor": (descriptor('RW 1 SPARSE "disk.vmdk"'), INVALID_DISK),
     "one extent twice": (descriptor(flat_line(), flat_line(), create_type="twoGbMaxExtentFlat"), INVALID_DISK),
     "extents overlap": (
@@ -202,12 +208,18 @@ BAD_DESCRIPTORS: dict[str, tuple[str | bytes, int]] = {
     ),
     "a disk as extent": (descriptor(NESTED, create_type="twoGbMaxExtentSparse"), INVALID_DISK),
     "no sparse file as sparse extent": (descriptor('RW 128 SPARSE "disk-flat.vmdk"'), INVALID_DISK),
-    "open quote in an extent": (descriptor('RW 128 FLAT "disk-flat.vmdk 0', create_type="monolithicFlat"), INVALID_DISK),
+    "open quote in an extent": (
+        descriptor('RW 128 FLAT "disk-flat.vmdk 0', create_type="monolithicFlat"),
+        INVALID_DISK,
+    ),
     "open quote in a value": (descriptor(flat_line(), createType='"monolithicFlat'), INVALID_DISK),
     "raw device": (descriptor('RW 128 VMFSRDM "disk-flat.vmdk"', create_type="custom"), 16066),
     "unknown type of extent": (descriptor('RW 128 QCOW "disk-flat.vmdk"', create_type="custom"), INVALID_DISK),
     "zero character in a line": (ZERO_CHARACTER, INVALID_DISK),
-    "control character": (descriptor(flat_line(), create_type="monolithicFlat").replace("ide", "i\x1bde"), INVALID_DISK),
+    "control character": (
+        descriptor(flat_line(), create_type="monolithicFlat").replace("ide", "i\x1bde"),
+        INVALID_DISK,
+    ),
     "20000 extents": (descriptor(*[flat_line()] * 20000, create_type="twoGbMaxExtentFlat"), INVALID_DISK),
     "a megabyte": (descriptor(flat_line(), "#" * (1 << 20), create_type="monolithicFlat"), INVALID_DISK),
     "a picture": (b"\x89PNG\r\n\x1a\n" + bytes(range(256)) * 8, INVALID_DISK),
@@ -235,29 +247,33 @@ def test_a_bad_descriptor_is_refused(case: str, engine: Engine, tmp_path: Path) 
 
 def test_a_sparse_file_that_names_itself_in_a_long_list_is_no_recursion(engine: Engine, tmp_path: Path) -> None:
     """A descriptor inside a sparse file lists that file and nothing else."""
-    disk = Sparse(text=descriptor('RW 4096 SPARSE "disk.vmdk"', 'RW 4096 SPARSE "disk.vmdk"', create_type="twoGbMaxExtentSparse"))
+    disk = Sparse(
+        text=descriptor('RW 4096 SPARSE "disk.vmdk"', 'RW 4096 SPARSE "disk.vmdk"', create_type="twoGbMaxExtentSparse")
+    )
     error = engine.open_error(disk.save(tmp_path / "disk.vmdk"))
     assert error
     assert error.code == INVALID_DISK
 
 
-def child(folder: Path, name: str, hint: str | None, *, cid: str = "00000001", parent: str = "12345678", sectors: int = 8192) -> Path:
-    """Write an empty sparse child."""
-    quoted = f'"{hint}"' if hint is not None else None
-    text = descriptor(f'RW {sectors} SPARSE "{name}"', CID=cid, parentCID=parent, parentFileNameHint=quoted)
+def child(folder: Path, name: str, hint: str | None, *, sectors: int = 8192, **keys: str) -> Path:
+    """Write an empty sparse child; ``keys`` as for ``descriptor``."""
+    ids = {"CID": "00000001", "parentCID": "12345678"}
+    if hint is not None:
+        ids["parentFileNameHint"] = f'"{hint}"'
+    text = descriptor(f'RW {sectors} SPARSE "{name}"', **(ids | keys))
     return Sparse(sectors=sectors, grains={}, text=text).save(folder / name)
 
 
 def loop(folder: Path) -> Path:
     """Two links that name each other."""
-    child(folder, "disk.vmdk", "other.vmdk", cid="00000001", parent="00000002")
-    return child(folder, "other.vmdk", "disk.vmdk", cid="00000002", parent="00000001")
+    child(folder, "disk.vmdk", "other.vmdk", CID="00000001", parentCID="00000002")
+    return child(folder, "other.vmdk", "disk.vmdk", CID="00000002", parentCID="00000001")
 
 
 def deep(folder: Path) -> Path:
     """More links than any chain may have, all distinct files."""
     for i in range(300):
-        child(folder, f"{i}.vmdk", f"{i + 1}.vmdk", cid="00000005", parent="00000005")
+        child(folder, f"{i}.vmdk", f"{i + 1}.vmdk", CID="00000005", parentCID="00000005")
     return folder / "0.vmdk"
 
 
@@ -268,12 +284,15 @@ BAD_CHAINS: dict[str, tuple[Callable[[Path], Path], int]] = {
     "parent is a URL": (lambda folder: child(folder, "disk.vmdk", "nbd://localhost/x"), OPEN_PARENT),
     "parent is a QEMU expression": (lambda folder: child(folder, "disk.vmdk", "json:{}"), OPEN_PARENT),
     "parent is another format": (lambda folder: child(folder, "disk.vmdk", "raw.img"), OPEN_PARENT),
-    "own parent": (lambda folder: child(folder, "disk.vmdk", "disk.vmdk", cid="1", parent="1"), INVALID_CHAIN),
+    "own parent": (lambda folder: child(folder, "disk.vmdk", "disk.vmdk", CID="1", parentCID="1"), INVALID_CHAIN),
     "loop": (loop, INVALID_CHAIN),
     "too deep": (deep, 16028),
     "parentCID without hint": (lambda folder: child(folder, "disk.vmdk", None), INVALID_CHAIN),
-    "hint without parentCID": (lambda folder: child(folder, "disk.vmdk", "base.vmdk", parent="ffffffff"), INVALID_CHAIN),
-    "parent was changed": (lambda folder: child(folder, "disk.vmdk", "base.vmdk", parent="87654321"), CID_MISMATCH),
+    "hint without parentCID": (
+        lambda folder: child(folder, "disk.vmdk", "base.vmdk", parentCID="ffffffff"),
+        INVALID_CHAIN,
+    ),
+    "parent was changed": (lambda folder: child(folder, "disk.vmdk", "base.vmdk", parentCID="87654321"), CID_MISMATCH),
     "other capacity": (lambda folder: child(folder, "disk.vmdk", "base.vmdk", sectors=4096), CAPACITY_MISMATCH),
 }
 

@@ -59,9 +59,7 @@ def test_nothing_connects_before_init_or_behind_exit(library: Path, tmp_path: Pa
 
 def test_version_line_has_the_form_that_clients_parse(session: Session) -> None:
     """The first line tells name, version and build."""
-    assert re.match(
-        r"VMware VixDiskLib \(8\.0\.0\) Release build-\d+ .*open engine \d+\.\d+", session.logged[0]
-    )
+    assert re.match(r"VMware VixDiskLib \(8\.0\.0\) Release build-\d+ .*open engine \d+\.\d+", session.logged[0])
     assert session.logged[0].endswith("\n")
 
 
@@ -221,9 +219,7 @@ def test_read_only_connection_and_handle_refuse_writes(session: Session) -> None
         (0, 0, 0, INVALID),
     ],
 )
-def test_query_keeps_the_limits_strictly(
-    session: Session, start: int, count: int, chunk: int, code: int
-) -> None:
+def test_query_keeps_the_limits_strictly(session: Session, start: int, count: int, chunk: int, code: int) -> None:
     """Start and count are multiples of the chunk, inside the disk; the tail cannot be asked for."""
     handle, found = session.open(session.connect()), POINTER(c_uint32)()
     limits = (c_uint64(start), c_uint64(count), c_uint64(chunk))

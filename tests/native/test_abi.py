@@ -73,9 +73,7 @@ def leaves(cls: Any, prefix: str = "", base: int = 0) -> Iterator[tuple[str, int
 
 def test_error_codes_equal_the_headers(tmp_path: Path) -> None:
     """Every code of the header has its symbol in our table, and the table has no other."""
-    assert {symbol: code for code, symbol in SYMBOLS.items()} == header_values(
-        tmp_path, r"VIX_(E_\w+|OK|ASYNC)"
-    )
+    assert {symbol: code for code, symbol in SYMBOLS.items()} == header_values(tmp_path, r"VIX_(E_\w+|OK|ASYNC)")
 
 
 @pytest.mark.parametrize(
@@ -83,9 +81,7 @@ def test_error_codes_equal_the_headers(tmp_path: Path) -> None:
     [
         pytest.param(r"VIXDISKLIB_DISK_\w+", "VIXDISKLIB_DISK_", DiskType, set(), id="disk-types"),
         pytest.param(r"VIXDISKLIB_ADAPTER_\w+", "VIXDISKLIB_ADAPTER_", AdapterType, set(), id="adapters"),
-        pytest.param(
-            r"VIXDISKLIB_FLAG_OPEN_(?!\w*_MASK)\w+", "VIXDISKLIB_FLAG_OPEN_", OpenFlags, {"NONE"}, id="flags"
-        ),
+        pytest.param(r"VIXDISKLIB_FLAG_OPEN_(?!\w*_MASK)\w+", "VIXDISKLIB_FLAG_OPEN_", OpenFlags, {"NONE"}, id="flags"),
     ],
 )
 def test_public_enumerations_equal_the_headers(
@@ -128,8 +124,7 @@ def test_structure_lies_in_memory_as_the_compiler_lays_it(tmp_path: Path, name: 
     cls = _structs.STRUCTS[name]
     fields = list(leaves(cls))
     probes = [
-        f'printf ("%zu %zu\\n", offsetof ({name}, {path}), sizeof ((({name} *) 0)->{path}));'
-        for path, *_ in fields
+        f'printf ("%zu %zu\\n", offsetof ({name}, {path}), sizeof ((({name} *) 0)->{path}));' for path, *_ in fields
     ]
     size, *rows = run_c(tmp_path, [f'printf ("%zu\\n", sizeof ({name}));', *probes])
     assert ctypes.sizeof(cls) == int(size)

@@ -6,14 +6,13 @@ import subprocess
 import sys
 from typing import TYPE_CHECKING
 
+import pytest
 from structlog.testing import capture_logs
 
-from asyncvddk import Vddk
-from asyncvddk.native import _log
+from asyncvddk import NativeError, Vddk
+from asyncvddk.native import _core, _log
 
 if TYPE_CHECKING:
-    import pytest
-
     from tests.fix_stub import Stub
 
 PROGRAM = "import asyncio, asyncvddk\nasync def main():\n    async with asyncvddk.Vddk(): pass\nasyncio.run(main())"
@@ -39,10 +38,8 @@ async def test_warning_of_a_call_that_failed_is_in_its_error_and_not_logged_as_w
     stub.fail("ConnectEx", 7)
     with capture_logs() as logs:
         async with Vddk(stub.root) as vddk:
-            try:
+            with pytest.raises(NativeError, match="ConnectEx says 7 times no"):
                 await vddk.connect()
-            except Exception as exc:  # noqa: BLE001  (its text is checked)
-                assert "ConnectEx says 7 times no" in str(exc)
     assert [log["log_level"] for log in logs if "times no" in log["text"]] == ["debug"]
 
 
@@ -58,8 +55,8 @@ def test_secrets_are_masked_as_often_as_they_are_in_use() -> None:
 
 async def test_phone_home_noise_is_no_warning(monkeypatch: pytest.MonkeyPatch) -> None:
     """VDDK says harmless things as warnings."""
-    message = _log._core.LogMessage(tag=0, worker=0, level=1, text="VDDK_PhoneHome: Get CEIP status failed")
-    monkeypatch.setattr(_log._core, "pop_log", iter([message, None]).__next__)
+    message = _core.LogMessage(tag=0, worker=0, level=1, text="VDDK_PhoneHome: Get CEIP status failed")
+    monkeypatch.setattr(_core, "pop_log", iter([message, None]).__next__)
     with capture_logs() as logs:
         _log.drain()
     assert [log["log_level"] for log in logs] == ["debug"]

@@ -200,9 +200,7 @@ def native_info(**fields: object) -> _structs.Info:
 
 def test_disk_info_is_copied_in_bytes() -> None:
     """Everything that the library tells arrives; the size is bytes, above 32 bits too."""
-    info = native_info(
-        parentFileNameHint=b"base.vmdk", uuid=b"60 00", logicalSectorSize=512, physicalSectorSize=4096
-    )
+    info = native_info(parentFileNameHint=b"base.vmdk", uuid=b"60 00", logicalSectorSize=512, physicalSectorSize=4096)
     assert disk_info(ctypes.addressof(info), 7) == DiskInfo(
         size=1 << 42,
         adapter=AdapterType.SCSI_LSILOGIC,

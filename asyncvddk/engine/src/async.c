@@ -27,7 +27,8 @@ static struct {
   pthread_cond_t work;  /* a job came, or stopping */
   struct job *head, *tail;
   unsigned queued, idle, threads;
-  unsigned computing, processors; /* threads that copy cached data: more than processors would only take turns */
+  unsigned computing, lent; /* threads that copy cached data, and that wait for a device */
+  unsigned processors;      /* more threads that compute would only take turns */
   bool stopping;
   pthread_t ids[MAX_THREADS];
 } pool = { .lock = PTHREAD_MUTEX_INITIALIZER, .work = PTHREAD_COND_INITIALIZER };
@@ -117,6 +118,13 @@ next_job (void)
   return job;
 }
 
+/* Threads beyond the processors come only in the place of those that wait for a device.  The caller holds the lock. */
+static bool
+may_start (void)
+{
+  return pool.threads < max_threads && pool.threads - pool.lent < pool.processors;
+}
+
 /* This thread is going to wait for a device: its processor is for the next job, which finds a thread. */
 static void
 lend_processor (void)
@@ -124,11 +132,12 @@ lend_processor (void)
   SCOPED_LOCK (&pool.lock);
 
   pool.computing--;
+  pool.lent++;
   if (pool.head == NULL)
     return;
   if (pool.idle > 0)
     pthread_cond_signal (&pool.work);
-  else if (pool.threads < max_threads)
+  else if (may_start ())
     start_thread ();
 }
 
@@ -149,18 +158,29 @@ serve_on_processor (const struct request *r)
   return false;
 }
 
+static void
+end_job (bool computing)
+{
+  SCOPED_LOCK (&pool.lock);
+
+  pool.computing -= computing;
+  pool.lent -= !computing;
+}
+
 static void *
 worker (void *unused)
 {
-  bool computing = false;
+  const struct sched_param no_priority = { 0 };
 
+  /* Copying megabytes gives way to threads that only handle them, as the client's event loop. */
+  pthread_setschedparam (pthread_self (), SCHED_BATCH, &no_priority);
   (void) unused;
   for (;;) {
     struct job *job;
     struct handle *handle;
+    bool computing;
 
     pthread_mutex_lock (&pool.lock);
-    pool.computing -= computing;
     job = next_job ();
     pthread_mutex_unlock (&pool.lock);
     if (job == NULL)
@@ -169,6 +189,7 @@ worker (void *unused)
     computing = serve_on_processor (&job->request);
     free (job);
     gate_leave (&handle->requests);
+    end_job (computing);
   }
 }
 
@@ -196,8 +217,7 @@ enqueue (struct job *job)
 {
   SCOPED_LOCK (&pool.lock);
 
-  if (pool.queued >= pool.idle && pool.computing < pool.processors && pool.threads < max_threads
-      && start_thread () != 0 && pool.threads == 0)
+  if (pool.queued >= pool.idle && may_start () && start_thread () != 0 && pool.threads == 0)
     return false;
   if (pool.head == NULL)
     pool.head = job;

@@ -42,7 +42,7 @@ gather_add (struct gather *g, const struct file *f, uint64_t offset, uint8_t *bu
     g->file = f;
     g->offset = offset;
   }
-  if (g->n > 0 && (uint8_t *)g->iov[g->n - 1].iov_base + g->iov[g->n - 1].iov_len == buf)
+  if (g->n > 0 && (uint8_t *) g->iov[g->n - 1].iov_base + g->iov[g->n - 1].iov_len == buf)
     g->iov[g->n - 1].iov_len += len;
   else
     g->iov[g->n++] = (struct iovec){ buf, len };
@@ -58,6 +58,7 @@ map_link (struct link *l, uint64_t start, uint64_t count, bool nowait, struct ru
   const uint64_t inside = start - e->start;
 
   run->extent = e;
+  run->start = inside;
   return e->ops->map (e, inside, count < e->sectors - inside ? count : e->sectors - inside, nowait, run);
 }
 
@@ -179,10 +180,12 @@ check_hint (const struct link *l)
   const char *hint = l->descriptor->parent_hint;
 
   if (link_is_child (l) && (!hint || !*hint))
-    return report (VIX_E_DISK_INVALIDCHAIN, "%s: has parentCID %08x but no parentFileNameHint; its parent cannot be found", l->path,
+    return report (VIX_E_DISK_INVALIDCHAIN,
+                   "%s: has parentCID %08x but no parentFileNameHint; its parent cannot be found", l->path,
                    l->descriptor->parent_cid);
   if (!link_is_child (l) && hint && *hint)
-    return report (VIX_E_DISK_INVALIDCHAIN, "%s: names the parent \"%s\" but has parentCID ffffffff (no parent)", l->path, hint);
+    return report (VIX_E_DISK_INVALIDCHAIN, "%s: names the parent \"%s\" but has parentCID ffffffff (no parent)",
+                   l->path, hint);
   return VIX_OK;
 }
 
@@ -191,11 +194,12 @@ static VixError
 check_parent (const struct link *top, const struct link *child, const struct link *parent)
 {
   if (parent->descriptor->cid != child->descriptor->parent_cid)
-    return report (VIX_E_DISK_CID_MISMATCH, "%s: has CID %08x, but its child %s was made when it was %08x; the parent was changed since",
+    return report (VIX_E_DISK_CID_MISMATCH,
+                   "%s: has CID %08x, but its child %s was made when it was %08x; the parent was changed since",
                    parent->path, parent->descriptor->cid, child->path, child->descriptor->parent_cid);
   if (link_sectors (parent) != link_sectors (child))
     return report (VIX_E_DISK_CAPACITY_MISMATCH, "%s: has %llu sectors, its child %s has %llu", parent->path,
-                   (unsigned long long)link_sectors (parent), child->path, (unsigned long long)link_sectors (child));
+                   (unsigned long long) link_sectors (parent), child->path, (unsigned long long) link_sectors (child));
   for (const struct link *l = top; l != parent; l = l->parent)
     if (l->dev == parent->dev && l->ino == parent->ino)
       return report (VIX_E_DISK_INVALIDCHAIN, "%s: is its own ancestor; the chain is a loop", parent->path);
@@ -212,7 +216,9 @@ open_parent (const struct link *top, struct link *child)
     return report_no_memory ();
   r = link_open (path, false, &child->parent);
   if (r != VIX_OK)
-    return r == VIX_E_OUT_OF_MEMORY ? r : report (VIX_E_DISK_OPENPARENT, "%s: its parent %s cannot be opened", child->path, path);
+    return r == VIX_E_OUT_OF_MEMORY
+             ? r
+             : report (VIX_E_DISK_OPENPARENT, "%s: its parent %s cannot be opened", child->path, path);
   return check_parent (top, child, child->parent);
 }
 

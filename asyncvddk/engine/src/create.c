@@ -1,5 +1,5 @@
-/* New disks.  Extents come first, under their own names; the file with the descriptor is made under a temporary name and
- * gets its own when everything is on storage: a disk exists as a whole or not at all. */
+/* New disks.  Extents come first, under their own names; the file with the descriptor is made under a temporary name
+ * and gets its own when everything is on storage: a disk exists as a whole or not at all. */
 #define _GNU_SOURCE
 #include "create.h"
 
@@ -87,16 +87,18 @@ creation_end (struct creation *c, bool complete)
 static VixError
 check_params (const char *path, const VixDiskLibCreateParams *p)
 {
-  if ((size_t)p->diskType >= sizeof kinds / sizeof *kinds || !kinds[p->diskType].create_type)
-    return report (VIX_E_NOT_SUPPORTED, "%s: disks of type %d cannot be created", path, (int)p->diskType);
+  if ((size_t) p->diskType >= sizeof kinds / sizeof *kinds || !kinds[p->diskType].create_type)
+    return report (VIX_E_NOT_SUPPORTED, "%s: disks of type %d cannot be created", path, (int) p->diskType);
   if (p->adapterType != VIXDISKLIB_ADAPTER_IDE && p->adapterType != VIXDISKLIB_ADAPTER_SCSI_BUSLOGIC
       && p->adapterType != VIXDISKLIB_ADAPTER_SCSI_LSILOGIC)
     return report (VIX_E_INVALID_ARG, "%s: adapter type %d, possible are 1 (IDE), 2 (BusLogic) and 3 (LSI Logic)", path,
-                   (int)p->adapterType);
+                   (int) p->adapterType);
   if (p->capacity == 0 || p->capacity > MAX_SECTORS)
-    return report (VIX_E_INVALID_ARG, "%s: capacity of %llu sectors, possible are 1 to 2^40", path, (unsigned long long)p->capacity);
+    return report (VIX_E_INVALID_ARG, "%s: capacity of %llu sectors, possible are 1 to 2^40", path,
+                   (unsigned long long) p->capacity);
   if (p->diskType == VIXDISKLIB_DISK_MONOLITHIC_SPARSE && p->capacity > SPARSE_MAX_FILE_SECTORS)
-    return report (VIX_E_FILE_TOO_BIG, "%s: a monolithic sparse disk has at most 2 TiB; create a split or a flat one", path);
+    return report (VIX_E_FILE_TOO_BIG, "%s: a monolithic sparse disk has at most 2 TiB; create a split or a flat one",
+                   path);
   return VIX_OK;
 }
 
@@ -121,7 +123,7 @@ add_extent (struct creation *c, const struct kind *kind, unsigned index, uint64_
 
   if (r != VIX_OK)
     return r;
-  fprintf (lines, "RW %llu %s \"%s\"%s\n", (unsigned long long)sectors, kind->line_type, name,
+  fprintf (lines, "RW %llu %s \"%s\"%s\n", (unsigned long long) sectors, kind->line_type, name,
            strcmp (kind->line_type, "FLAT") == 0 ? " 0" : "");
   r = kind->sparse ? create_sparse_extent (f, sectors, NULL, 0) : create_flat_extent (c, f, sectors, kind->thin, done);
   return r == VIX_OK ? create_progress (c, sectors_percent (c, done + sectors)) : r;
@@ -137,10 +139,10 @@ add_extents (struct creation *c, const struct kind *kind, FILE *lines)
   if (capacity > size * DESCRIPTOR_MAX_EXTENTS)
     size = SPLIT_SECTORS_LARGE;
   if (capacity > size * DESCRIPTOR_MAX_EXTENTS)
-    return report (VIX_E_FILE_TOO_BIG, "%s/%s: would be split into more than %u files; create a flat disk", c->dir, c->name,
-                   DESCRIPTOR_MAX_EXTENTS);
+    return report (VIX_E_FILE_TOO_BIG, "%s/%s: would be split into more than %u files; create a flat disk", c->dir,
+                   c->name, DESCRIPTOR_MAX_EXTENTS);
   for (uint64_t done = 0; r == VIX_OK && done < capacity; done += size)
-    r = add_extent (c, kind, (unsigned)(done / size), capacity - done < size ? capacity - done : size, done, lines);
+    r = add_extent (c, kind, (unsigned) (done / size), capacity - done < size ? capacity - done : size, done, lines);
   return r;
 }
 
@@ -204,7 +206,7 @@ create_files (struct creation *c, const struct kind *kind)
   if (!stream)
     return report_no_memory ();
   if (kind->sparse && !kind->split)
-    fprintf (stream, "RW %llu SPARSE \"%s\"\n", (unsigned long long)c->params->capacity, c->name);
+    fprintf (stream, "RW %llu SPARSE \"%s\"\n", (unsigned long long) c->params->capacity, c->name);
   else
     r = add_extents (c, kind, stream);
   if (fclose (stream) != 0 && r == VIX_OK)
@@ -238,10 +240,15 @@ prepare (struct creation *c, const char *path)
 }
 
 VixError
-disk_create (const char *path, const VixDiskLibCreateParams *p, bool has_sector_sizes, VixDiskLibProgressFunc progress, void *data)
+disk_create (const char *path, const VixDiskLibCreateParams *p, bool has_sector_sizes, VixDiskLibProgressFunc progress,
+             void *data)
 {
-  struct creation c = { .params = p, .has_sector_sizes = has_sector_sizes, .progress = progress, .progress_data = data,
-                        .percent = -1, .dirfd = -1 };
+  struct creation c = { .params = p,
+                        .has_sector_sizes = has_sector_sizes,
+                        .progress = progress,
+                        .progress_data = data,
+                        .percent = -1,
+                        .dirfd = -1 };
   VixError r = check_params (path, p);
 
   if (r != VIX_OK)

@@ -27,7 +27,7 @@ VixError create_progress (struct creation *c, int percent);
 static inline int
 sectors_percent (const struct creation *c, uint64_t sectors)
 {
-  return (int)(sectors * 99 / c->params->capacity);
+  return (int) (sectors * 99 / c->params->capacity);
 }
 
 /* create_flat.c: all sectors of a new file, reserved on storage unless thin.  done of total sectors of the disk exist
@@ -38,6 +38,7 @@ VixError create_flat_extent (struct creation *c, const struct file *f, uint64_t 
 VixError create_sparse_extent (const struct file *f, uint64_t sectors, const char *descriptor, size_t descriptor_len);
 
 /* create_descriptor.c: the text; extents are its extent lines.  NULL when out of memory. */
-char *create_descriptor (const struct creation *c, const char *create_type, const char *extents, bool thin, size_t *len);
+char *create_descriptor (const struct creation *c, const char *create_type, const char *extents, bool thin,
+                         size_t *len);
 
 #endif

@@ -37,9 +37,9 @@ default_geometry (VixDiskLibAdapterType adapter, uint64_t capacity)
 static const char *
 adapter_name (VixDiskLibAdapterType adapter)
 {
-  return adapter == VIXDISKLIB_ADAPTER_IDE            ? "ide"
-         : adapter == VIXDISKLIB_ADAPTER_SCSI_BUSLOGIC ? "buslogic"
-                                                       : "lsilogic";
+  return adapter == VIXDISKLIB_ADAPTER_IDE           ? "ide"
+       : adapter == VIXDISKLIB_ADAPTER_SCSI_BUSLOGIC ? "buslogic"
+                                                     : "lsilogic";
 }
 
 /* 16 random bytes in the way VMware writes them; the first ones mark ids that were generated. */
@@ -51,7 +51,7 @@ format_uuid (char uuid[48])
 
   if (getrandom (b, sizeof b, 0) != sizeof b)
     for (unsigned i = 0; i < sizeof b; ++i)
-      b[i] = (unsigned char)random_cid ();
+      b[i] = (unsigned char) random_cid ();
   memcpy (b, "\x60\x00\xc2", 3);
   b[3] = 0x90 | (b[3] & 0x0f);
   for (unsigned i = 0; i < sizeof b; ++i)
@@ -102,10 +102,10 @@ create_descriptor (const struct creation *c, const char *create_type, const char
                 "%s"
                 "ddb.uuid = \"%s\"\n"
                 "ddb.virtualHWVersion = \"%u\"\n",
-                cid, create_type, extents, adapter_name (c->params->adapterType), (unsigned long long)g.cylinders, g.heads,
-                g.sectors, sector_size_lines (c, sizes), random_cid (), random_cid (), random_cid (), cid,
+                cid, create_type, extents, adapter_name (c->params->adapterType), (unsigned long long) g.cylinders,
+                g.heads, g.sectors, sector_size_lines (c, sizes), random_cid (), random_cid (), random_cid (), cid,
                 thin ? "ddb.thinProvisioned = \"1\"\n" : "", uuid,
                 c->params->hwVersion ? c->params->hwVersion : VIXDISKLIB_HWVERSION_CURRENT);
-  *len = n < 0 ? 0 : (size_t)n;
+  *len = n < 0 ? 0 : (size_t) n;
   return n < 0 ? NULL : text;
 }

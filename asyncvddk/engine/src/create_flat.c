@@ -28,7 +28,7 @@ reserve_step (const struct file *f, uint64_t offset, uint64_t len)
   int r;
 
   do
-    r = fallocate (f->fd, 0, (off_t)offset, (off_t)len);
+    r = fallocate (f->fd, 0, (off_t) offset, (off_t) len);
   while (r == -1 && errno == EINTR);
   if (r == 0)
     return VIX_OK;
@@ -43,7 +43,7 @@ create_flat_extent (struct creation *c, const struct file *f, uint64_t sectors, 
   const uint64_t bytes = sectors * SECTOR_SIZE;
   VixError r = VIX_OK;
 
-  if (ftruncate (f->fd, (off_t)bytes) == -1)
+  if (ftruncate (f->fd, (off_t) bytes) == -1)
     return report_errno (errno, f->path, "set the size");
   for (uint64_t offset = 0; r == VIX_OK && !thin && offset < bytes; offset += RESERVE_STEP) {
     uint64_t len = bytes - offset < RESERVE_STEP ? bytes - offset : RESERVE_STEP;

@@ -45,7 +45,7 @@ descriptor_text (const struct descriptor *d, size_t *len)
     *p++ = '\n';
   }
   *p = '\0';
-  *len = (size_t)(p - text);
+  *len = (size_t) (p - text);
   return text;
 }
 
@@ -62,7 +62,7 @@ line_split (const char *line, struct line_parts *parts)
   while (end > line && (end[-1] == ' ' || end[-1] == '\t'))
     --end;
   parts->key = line;
-  parts->key_len = (size_t)(end - line);
+  parts->key_len = (size_t) (end - line);
   parts->value = equals + 1 + strspn (equals + 1, " \t");
   parts->value_len = strlen (parts->value);
   while (parts->value_len > 0 && strchr (" \t", parts->value[parts->value_len - 1]))
@@ -142,8 +142,8 @@ escaped (const char *value)
   char *text = malloc (3 * strlen (value) + 1), *p = text;
 
   for (; text && *value; ++value)
-    if (needs_escape ((unsigned char)*value))
-      p += sprintf (p, "|%02X", (unsigned char)*value);
+    if (needs_escape ((unsigned char) *value))
+      p += sprintf (p, "|%02X", (unsigned char) *value);
     else
       *p++ = *value;
   if (text)
@@ -154,7 +154,7 @@ escaped (const char *value)
 static int
 hex_digit (char c)
 {
-  return isdigit ((unsigned char)c) ? c - '0' : isxdigit ((unsigned char)c) ? (c | 0x20) - 'a' + 10 : -1;
+  return isdigit ((unsigned char) c) ? c - '0' : isxdigit ((unsigned char) c) ? (c | 0x20) - 'a' + 10 : -1;
 }
 
 char *
@@ -167,12 +167,12 @@ line_value (const struct line_parts *parts)
     ++s;
     --end;
   }
-  p = text = malloc ((size_t)(end - s) + 1);
+  p = text = malloc ((size_t) (end - s) + 1);
   if (!text)
     return NULL;
   while (s < end)
     if (*s == '|' && end - s >= 3 && hex_digit (s[1]) >= 0 && hex_digit (s[2]) >= 0 && (s[1] != '0' || s[2] != '0')) {
-      *p++ = (char)(hex_digit (s[1]) * 16 + hex_digit (s[2]));
+      *p++ = (char) (hex_digit (s[1]) * 16 + hex_digit (s[2]));
       s += 3;
     }
     else
@@ -237,8 +237,9 @@ descriptor_ddb_set (struct descriptor *d, const char *name, const char *value)
   if (!key || !text)
     return report_no_memory ();
   at = find_line (d, key, &parts);
-  if (asprintf (&line, "%.*s = \"%s\"", at < d->n_lines ? (int)parts.key_len : (int)strlen (key),
-                at < d->n_lines ? parts.key : key, text) == -1)
+  if (asprintf (&line, "%.*s = \"%s\"", at < d->n_lines ? (int) parts.key_len : (int) strlen (key),
+                at < d->n_lines ? parts.key : key, text)
+      == -1)
     return report_no_memory ();
   if (at < d->n_lines)
     return replace_line (d, at, line);
@@ -283,7 +284,7 @@ random_cid (void)
       struct timespec now;
 
       clock_gettime (CLOCK_REALTIME, &now);
-      cid = (uint32_t)now.tv_nsec * 2654435761u ^ (uint32_t)now.tv_sec;
+      cid = (uint32_t) now.tv_nsec * 2654435761u ^ (uint32_t) now.tv_sec;
     }
   while (cid >= CID_NONE - 1);
   return cid;

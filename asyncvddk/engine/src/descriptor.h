@@ -19,7 +19,14 @@
 enum extent_access { ACCESS_RW, ACCESS_RDONLY, ACCESS_NOACCESS };
 
 enum extent_type {
-  EXTENT_SPARSE, EXTENT_FLAT, EXTENT_ZERO, EXTENT_VMFS, EXTENT_VMFSSPARSE, EXTENT_SESPARSE, EXTENT_DEVICE, EXTENT_TYPES
+  EXTENT_SPARSE,
+  EXTENT_FLAT,
+  EXTENT_ZERO,
+  EXTENT_VMFS,
+  EXTENT_VMFSSPARSE,
+  EXTENT_SESPARSE,
+  EXTENT_DEVICE,
+  EXTENT_TYPES
 };
 
 struct extent_line {
@@ -66,8 +73,8 @@ bool descriptor_valid_name (const char *name);
 /* Exchanges the texts of two descriptors that are else the same. */
 void descriptor_swap_lines (struct descriptor *a, struct descriptor *b);
 
-/* Sets CID and the tail of ddb.longContentID, if there is one, and drops the reference to a change tracking file, which a
- * changed content makes wrong. */
+/* Sets CID and the tail of ddb.longContentID, if there is one, and drops the reference to a change tracking file, which
+ * a changed content makes wrong. */
 VixError descriptor_set_cid (struct descriptor *d, uint32_t cid);
 
 /* A content id that is neither of the two reserved ones. */

@@ -33,7 +33,8 @@ read_embedded (const struct file *f, uint64_t *offset, uint64_t *size, struct de
   if (r != VIX_OK)
     return r;
   if (first == '\0')
-    return report (VIX_E_DISK_INVALIDDISK, "%s: is an extent without a descriptor; open the .vmdk file that lists it", f->path);
+    return report (VIX_E_DISK_INVALIDDISK, "%s: is an extent without a descriptor; open the .vmdk file that lists it",
+                   f->path);
   *offset = h.descriptor_offset * SECTOR_SIZE;
   *size = h.descriptor_size * SECTOR_SIZE;
   return read_and_parse (f, *offset, *size, out);
@@ -54,8 +55,10 @@ read_descriptor (const struct file *f, uint64_t *offset, uint64_t *size, struct 
   if (f->size == 0)
     return report (VIX_E_DISK_INVALIDDISK, "%s: is empty", f->path);
   if (f->size > DESCRIPTOR_MAX_BYTES)
-    return report (VIX_E_DISK_INVALIDDISK, "%s: is no virtual disk: neither a sparse extent nor a descriptor, which has at most %u bytes; "
-                   "if this is an extent, open the .vmdk file that lists it", f->path, DESCRIPTOR_MAX_BYTES);
+    return report (VIX_E_DISK_INVALIDDISK,
+                   "%s: is no virtual disk: neither a sparse extent nor a descriptor, which has at most %u bytes; "
+                   "if this is an extent, open the .vmdk file that lists it",
+                   f->path, DESCRIPTOR_MAX_BYTES);
   return read_and_parse (f, 0, f->size, out);
 }
 
@@ -70,8 +73,8 @@ store_embedded (const struct link *l, const char *text, size_t len)
   if (!area)
     return report_no_memory ();
   if (len > l->embedded_size)
-    return report (VIX_E_ARGUMENT_TOO_BIG, "%s: the descriptor would have %zu bytes, the file has room for %llu", l->path, len,
-                   (unsigned long long)l->embedded_size);
+    return report (VIX_E_ARGUMENT_TOO_BIG, "%s: the descriptor would have %zu bytes, the file has room for %llu",
+                   l->path, len, (unsigned long long) l->embedded_size);
   memcpy (area, text, len);
   r = file_write (f, area, l->embedded_size, l->embedded_offset);
   return r == VIX_OK ? file_sync (f) : r;

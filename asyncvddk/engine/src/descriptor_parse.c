@@ -20,7 +20,7 @@ struct parser {
 };
 
 static const char *const type_words[] = {
-  [EXTENT_SPARSE] = "SPARSE", [EXTENT_FLAT] = "FLAT", [EXTENT_ZERO] = "ZERO", [EXTENT_VMFS] = "VMFS",
+  [EXTENT_SPARSE] = "SPARSE",         [EXTENT_FLAT] = "FLAT",         [EXTENT_ZERO] = "ZERO", [EXTENT_VMFS] = "VMFS",
   [EXTENT_VMFSSPARSE] = "VMFSSPARSE", [EXTENT_SESPARSE] = "SESPARSE",
 };
 
@@ -57,12 +57,12 @@ static bool
 parse_decimal (const char *text, uint64_t max, uint64_t *value)
 {
   *value = 0;
-  if (!isdigit ((unsigned char)*text))
+  if (!isdigit ((unsigned char) *text))
     return false;
-  for (; isdigit ((unsigned char)*text); ++text) {
-    if (*value > (max - (uint64_t)(*text - '0')) / 10)
+  for (; isdigit ((unsigned char) *text); ++text) {
+    if (*value > (max - (uint64_t) (*text - '0')) / 10)
       return false;
-    *value = *value * 10 + (uint64_t)(*text - '0');
+    *value = *value * 10 + (uint64_t) (*text - '0');
   }
   return *text == '\0';
 }
@@ -73,7 +73,7 @@ parse_cid (const char *text, uint32_t *cid)
 {
   size_t len = strspn (text, "0123456789abcdefABCDEF");
 
-  *cid = (uint32_t)strtoul (text, NULL, 16);
+  *cid = (uint32_t) strtoul (text, NULL, 16);
   return len >= 1 && len <= 8 && text[len] == '\0';
 }
 
@@ -153,7 +153,8 @@ parse_backing (struct parser *p, struct extent_line *e, char **cursor)
     return VIX_OK;
   name = next_word (cursor, &bad);
   if (!name)
-    return INVALID ("%s: line %zu: extent %s file name", where, p->line, bad ? "line has an open quote after its" : "line lacks its");
+    return INVALID ("%s: line %zu: extent %s file name", where, p->line,
+                    bad ? "line has an open quote after its" : "line lacks its");
   e->file = strdup (name);
   if (!e->file)
     return report_no_memory ();
@@ -231,14 +232,14 @@ take_version (struct parser *p, const char *value)
 {
   uint64_t version;
 
-  if (p->version || !isdigit ((unsigned char)*value))
+  if (p->version || !isdigit ((unsigned char) *value))
     return INVALID ("%s: line %zu: version %s", p->d->where, p->line, p->version ? "stands twice" : "is no number");
   version = strtoull (value, NULL, 10);
   if (version == 0)
     return INVALID ("%s: line %zu: version 0, expected 1 to 3", p->d->where, p->line);
   if (version > 3)
     return report (VIX_E_DISK_UNSUPPORTEDDISKVERSION, "%s: line %zu: descriptor version %llu, known are 1 to 3",
-                   p->d->where, p->line, (unsigned long long)version);
+                   p->d->where, p->line, (unsigned long long) version);
   p->version = true;
   return VIX_OK;
 }
@@ -250,7 +251,8 @@ parse_assignment (struct parser *p, const struct line_parts *parts)
   char *value;
   VixError r;
 
-  if (parts->value_len > 0 && parts->value[0] == '"' && (parts->value_len < 2 || parts->value[parts->value_len - 1] != '"'))
+  if (parts->value_len > 0 && parts->value[0] == '"'
+      && (parts->value_len < 2 || parts->value[parts->value_len - 1] != '"'))
     return INVALID ("%s: line %zu: quote is not closed", d->where, p->line);
   value = line_value (parts);
   if (!value)
@@ -277,8 +279,9 @@ parse_line (struct parser *p, const char *line)
   struct line_parts parts;
 
   for (const char *c = line; *c; ++c)
-    if ((unsigned char)*c < 0x20 && *c != '\t')
-      return INVALID ("%s: line %zu: control character 0x%02x; this is no descriptor of a virtual disk", p->d->where, p->line, *c);
+    if ((unsigned char) *c < 0x20 && *c != '\t')
+      return INVALID ("%s: line %zu: control character 0x%02x; this is no descriptor of a virtual disk", p->d->where,
+                      p->line, *c);
   if (*text == '\0' || *text == '#')
     return VIX_OK;
   if (is_extent_line (line))
@@ -287,7 +290,8 @@ parse_line (struct parser *p, const char *line)
     return INVALID ("%s: line %zu: neither an extent nor \"key = value\"; this is no descriptor of a virtual disk",
                     p->d->where, p->line);
   if (!p->version && !line_has_key (&parts, "version"))
-    return INVALID ("%s: line %zu: the first key must be version; this is no descriptor of a virtual disk", p->d->where, p->line);
+    return INVALID ("%s: line %zu: the first key must be version; this is no descriptor of a virtual disk", p->d->where,
+                    p->line);
   return parse_assignment (p, &parts);
 }
 
@@ -303,7 +307,8 @@ check_types (const struct descriptor *d)
     return report (VIX_E_DISK_NOTSUPPORTED, "%s: createType \"%s\" is not supported", d->where, d->create_type);
   for (size_t i = 0; i < d->n_extents; ++i)
     if (!(type->types & BIT (d->extents[i].type)))
-      return INVALID ("%s: line %zu: type of the extent contradicts createType \"%s\"", d->where, d->extents[i].line, d->create_type);
+      return INVALID ("%s: line %zu: type of the extent contradicts createType \"%s\"", d->where, d->extents[i].line,
+                      d->create_type);
   if (type->single && d->n_extents != 1)
     return INVALID ("%s: createType \"%s\" has one extent, %zu are listed", d->where, d->create_type, d->n_extents);
   return VIX_OK;
@@ -315,7 +320,10 @@ check_whole (const struct parser *p)
   struct descriptor *d = p->d;
 
   if (!p->version || !p->cid || !d->create_type)
-    return INVALID ("%s: descriptor lacks its %s line", d->where, !p->version ? "version" : !p->cid ? "CID" : "createType");
+    return INVALID ("%s: descriptor lacks its %s line", d->where,
+                    !p->version ? "version"
+                    : !p->cid   ? "CID"
+                                : "createType");
   if (d->n_extents == 0)
     return INVALID ("%s: descriptor lists no extent", d->where);
   for (size_t i = 0; i < d->n_extents; ++i)
@@ -336,7 +344,7 @@ text_length (const char *where, const char *text, size_t *len)
       if (*c != '\0')
         return INVALID ("%s: NUL character inside a line; this is no descriptor of a virtual disk", where);
   if (nul)
-    *len = (size_t)(nul - text);
+    *len = (size_t) (nul - text);
   return VIX_OK;
 }
 
@@ -353,8 +361,8 @@ split_lines (struct descriptor *d, const char *text, size_t len)
   if (!d->lines)
     return report_no_memory ();
   while (text < end) {
-    const char *stop = memchr (text, '\n', (size_t)(end - text));
-    size_t n = (size_t)((stop ? stop : end) - text);
+    const char *stop = memchr (text, '\n', (size_t) (end - text));
+    size_t n = (size_t) ((stop ? stop : end) - text);
 
     d->lines[d->n_lines] = strndup (text, n > 0 && text[n - 1] == '\r' ? n - 1 : n);
     if (!d->lines[d->n_lines])

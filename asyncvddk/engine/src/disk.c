@@ -7,6 +7,9 @@
 
 #include "disk_private.h"
 
+/* VIXDISKLIB_FLAG_OPEN_UNBUFFERED is a wish that is not followed: direct I/O wants buffers, sectors and grains aligned
+ * as the file system likes them, and takes from readers of the same disk the cache that makes them fast.  What is
+ * flushed is on storage in any case. */
 VixError
 disk_open (const char *path, uint32 flags, struct disk **out)
 {
@@ -54,7 +57,7 @@ check_range (const struct disk *d, uint64 start, uint64 count)
   if (count <= capacity && start <= capacity - count)
     return VIX_OK;
   return report (VIX_E_DISK_OUTOFRANGE, "%s: sectors %llu to %llu asked for, the disk has %llu", d->top->path,
-                 (unsigned long long)start, (unsigned long long)(start + count - 1), (unsigned long long)capacity);
+                 (unsigned long long) start, (unsigned long long) (start + count - 1), (unsigned long long) capacity);
 }
 
 VixError
@@ -65,8 +68,8 @@ disk_read (struct disk *d, uint64 start, uint64 count, uint8 *buf, bool nowait)
   return r == VIX_OK && count > 0 ? chain_read (d->top, start, count, buf, nowait) : r;
 }
 
-/* Before the first change of content in a session the disk gets a new content id, so that no changed content is ever found
- * under the id that children and backups know.  Takes d->lock. */
+/* Before the first change of content in a session the disk gets a new content id, so that no changed content is ever
+ * found under the id that children and backups know.  Takes d->lock. */
 static VixError
 begin_change (struct disk *d)
 {
@@ -100,12 +103,14 @@ write_extents (struct disk *d, uint64_t start, uint64_t count, const uint8_t *bu
   while (r == VIX_OK && count > 0) {
     struct extent *e = link_extent (d->top, start);
     const uint64_t inside = start - e->start, n = count < e->sectors - inside ? count : e->sectors - inside;
-    const struct backing below = { .read = read_below, .link = d->top->parent, .start = e->start,
+    const struct backing below = { .read = read_below,
+                                   .link = d->top->parent,
+                                   .start = e->start,
                                    .missing = link_is_child (d->top) && !d->top->parent };
 
     if (!e->ops->write || !e->file->writable)
-      return report (VIX_E_FILE_READ_ONLY, "%s: sectors from %llu lie in an extent that cannot be written", d->top->path,
-                     (unsigned long long)start);
+      return report (VIX_E_FILE_READ_ONLY, "%s: sectors from %llu lie in an extent that cannot be written",
+                     d->top->path, (unsigned long long) start);
     r = e->ops->write (e, inside, n, buf, &below);
     start += n;
     count -= n;
@@ -171,11 +176,17 @@ add_run (void *opaque, uint64_t start, uint64_t count, enum run_kind kind)
 }
 
 VixError
-disk_allocated (struct disk *d, uint64 start, uint64 count, uint64 chunk, bool (*emit) (void *opaque, uint64 off, uint64 len),
-                void *opaque)
+disk_allocated (struct disk *d, uint64 start, uint64 count, uint64 chunk,
+                bool (*emit) (void *opaque, uint64 off, uint64 len), void *opaque)
 {
-  struct allocated a = { .origin = start, .end = start + count, .chunk = chunk, .first = start, .last = start,
-                         .zeros_count = d->single_link && link_is_child (d->top), .emit = emit, .opaque = opaque };
+  struct allocated a = { .origin = start,
+                         .end = start + count,
+                         .chunk = chunk,
+                         .first = start,
+                         .last = start,
+                         .zeros_count = d->single_link && link_is_child (d->top),
+                         .emit = emit,
+                         .opaque = opaque };
   VixError r = check_range (d, start, count);
 
   if (r == VIX_OK && count > 0)

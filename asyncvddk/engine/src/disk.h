@@ -1,4 +1,5 @@
-/* One open virtual disk: a chain of links, each a descriptor with its extents.  What a VixDiskLibHandle reads and writes. */
+/* One open virtual disk: a chain of links, each a descriptor with its extents.  What a VixDiskLibHandle reads and
+ * writes. */
 #ifndef ENGINE_DISK_H
 #define ENGINE_DISK_H
 
@@ -42,8 +43,8 @@ void disk_get_info (struct disk *d, struct disk_info *info);
 VixError disk_allocated (struct disk *d, uint64 start, uint64 count, uint64 chunk,
                          bool (*emit) (void *opaque, uint64 off, uint64 len), void *opaque);
 
-/* The disk database.  Names without "ddb.".  *required (may be NULL) counts every terminating NUL; a buf that is NULL or
- * shorter than that stays untouched and VIX_E_BUFFER_TOOSMALL is returned. */
+/* The disk database.  Names without "ddb.".  *required (may be NULL) counts every terminating NUL; a buf that is NULL
+ * or shorter than that stays untouched and VIX_E_BUFFER_TOOSMALL is returned. */
 VixError disk_metadata_read (struct disk *d, const char *key, char *buf, size_t len, size_t *required);
 VixError disk_metadata_write (struct disk *d, const char *key, const char *val);
 VixError disk_metadata_keys (struct disk *d, char *buf, size_t len, size_t *required);

@@ -13,25 +13,26 @@
 struct extent;
 
 enum run_kind {
-  RUN_DATA,   /* in the extent's file */
-  RUN_ZERO,   /* zeros, whatever the parent has */
+  RUN_DATA, /* in the extent's file */
+  RUN_ZERO, /* zeros, whatever the parent has */
   RUN_PARENT, /* not here: the parent's, or zeros */
 };
 
 /* Sectors that lie one behind the other, all of one kind. */
 struct run {
   enum run_kind kind;
-  uint64_t count;        /* sectors */
-  uint64_t offset;       /* RUN_DATA: byte in the file */
-  struct extent *extent; /* set by the caller of map */
+  uint64_t count; /* sectors */
+  uint64_t offset; /* RUN_DATA: byte in the file */
+  struct extent *extent; /* this and start, in the extent, are set by the caller of map */
+  uint64_t start;
 };
 
 /* Content below a link, for the sectors of a new grain that a write does not cover. */
 struct backing {
   VixError (*read) (const struct backing *b, uint64_t start, uint64_t count, uint8_t *buf);
-  void *link;     /* the parent; NULL: zeros */
+  void *link; /* the parent; NULL: zeros */
   uint64_t start; /* of the extent in its link */
-  bool missing;   /* the parent was not opened: such a write must fail */
+  bool missing; /* the parent was not opened: such a write must fail */
 };
 
 /* Takes consecutive runs; what is not VIX_OK ends the scan. */
@@ -61,7 +62,7 @@ struct extent_ops {
 struct extent {
   const struct extent_ops *ops;
   struct file *file; /* owned; NULL: no file behind it */
-  uint64_t start;    /* in the link */
+  uint64_t start; /* in the link */
   uint64_t sectors;
 };
 
@@ -70,11 +71,13 @@ struct extent_source {
   struct file *file;
   const struct extent_line *line;
   const char *where; /* descriptor, for messages */
-  bool embedded;     /* the file holds the descriptor, too */
+  bool embedded; /* the file holds the descriptor, too */
 };
 
 VixError flat_open (const struct extent_source *source, struct extent **out);
 VixError sparse_open (const struct extent_source *source, struct extent **out);
+VixError cowd_open (const struct extent_source *source, struct extent **out);
+VixError sesparse_open (const struct extent_source *source, struct extent **out);
 VixError zero_open (const struct extent_source *source, struct extent **out);
 
 #endif

@@ -14,10 +14,10 @@ struct flat {
 static VixError
 flat_map (struct extent *e, uint64_t start, uint64_t count, bool nowait, struct run *run)
 {
-  (void)nowait;
+  (void) nowait;
   run->kind = RUN_DATA;
   run->count = count;
-  run->offset = ((struct flat *)e)->offset + start * SECTOR_SIZE;
+  run->offset = ((struct flat *) e)->offset + start * SECTOR_SIZE;
   return VIX_OK;
 }
 
@@ -25,7 +25,7 @@ flat_map (struct extent *e, uint64_t start, uint64_t count, bool nowait, struct 
 static VixError
 flat_scan (struct extent *e, uint64_t start, uint64_t count, scan_function *f, void *opaque)
 {
-  const uint64_t origin = ((struct flat *)e)->offset, end = start + count;
+  const uint64_t origin = ((struct flat *) e)->offset, end = start + count;
   VixError r = VIX_OK;
 
   while (r == VIX_OK && start < end) {
@@ -46,10 +46,10 @@ flat_scan (struct extent *e, uint64_t start, uint64_t count, scan_function *f, v
 static VixError
 flat_write (struct extent *e, uint64_t start, uint64_t count, const uint8_t *buf, const struct backing *below)
 {
-  struct flat *flat = (struct flat *)e;
+  struct flat *flat = (struct flat *) e;
   VixError r = file_write (e->file, buf, count * SECTOR_SIZE, flat->offset + start * SECTOR_SIZE);
 
-  (void)below;
+  (void) below;
   atomic_store (&flat->unsynced, true);
   return r;
 }
@@ -57,7 +57,7 @@ flat_write (struct extent *e, uint64_t start, uint64_t count, const uint8_t *buf
 static VixError
 flat_flush (struct extent *e)
 {
-  struct flat *flat = (struct flat *)e;
+  struct flat *flat = (struct flat *) e;
   VixError r;
 
   if (!atomic_exchange (&flat->unsynced, false))
@@ -79,7 +79,11 @@ flat_close (struct extent *e)
 }
 
 static const struct extent_ops flat_ops = {
-  .map = flat_map, .scan = flat_scan, .write = flat_write, .flush = flat_flush, .close = flat_close,
+  .map = flat_map,
+  .scan = flat_scan,
+  .write = flat_write,
+  .flush = flat_flush,
+  .close = flat_close,
 };
 
 VixError
@@ -91,8 +95,8 @@ flat_open (const struct extent_source *source, struct extent **out)
 
   if (end > source->file->size)
     return report (VIX_E_DISK_INVALIDDISK, "%s: has %llu bytes, but line %zu of %s needs %llu; the extent is truncated",
-                   source->file->path, (unsigned long long)source->file->size, line->line, source->where,
-                   (unsigned long long)end);
+                   source->file->path, (unsigned long long) source->file->size, line->line, source->where,
+                   (unsigned long long) end);
   flat = calloc (1, sizeof *flat);
   if (!flat)
     return report_no_memory ();

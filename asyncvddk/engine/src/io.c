@@ -16,7 +16,6 @@
 #include "io.h"
 #include "log.h"
 
-
 /* How often a call that makes no progress is repeated before it counts as failed. */
 #define IO_RETRIES 8
 
@@ -47,14 +46,19 @@ static VixError
 error_of_errno (int err)
 {
   switch (err) {
-  case ENOENT: case ENOTDIR: return VIX_E_FILE_NOT_FOUND;
-  case EACCES: case EPERM: return VIX_E_FILE_ACCESS_ERROR;
+  case ENOENT:
+  case ENOTDIR: return VIX_E_FILE_NOT_FOUND;
+  case EACCES:
+  case EPERM: return VIX_E_FILE_ACCESS_ERROR;
   case EROFS: return VIX_E_FILE_READ_ONLY;
   case EEXIST: return VIX_E_FILE_ALREADY_EXISTS;
-  case ENOSPC: case EDQUOT: return VIX_E_DISK_FULL;
-  case EFBIG: case EOVERFLOW: return VIX_E_FILE_TOO_BIG;
+  case ENOSPC:
+  case EDQUOT: return VIX_E_DISK_FULL;
+  case EFBIG:
+  case EOVERFLOW: return VIX_E_FILE_TOO_BIG;
   case ENAMETOOLONG: return VIX_E_FILE_NAME_TOO_LONG;
-  case EMFILE: case ENFILE: return VIX_E_DISK_TOOMANYOPENFILES;
+  case EMFILE:
+  case ENFILE: return VIX_E_DISK_TOOMANYOPENFILES;
   case ENOMEM: return VIX_E_OUT_OF_MEMORY;
   case EISDIR: return VIX_E_NOT_A_FILE;
   case ETXTBSY: return VIX_E_FILE_ALREADY_LOCKED;
@@ -126,7 +130,7 @@ file_new (int fd, char *path, bool writable, struct file **out)
     return report (VIX_E_NOT_A_FILE, "%s: is no regular file; devices and pipes are not opened", path);
   f->dev = st.st_dev;
   f->ino = st.st_ino;
-  f->size = (uint64_t)st.st_size;
+  f->size = (uint64_t) st.st_size;
   *out = f;
   f = NULL;
   return VIX_OK;
@@ -156,7 +160,8 @@ file_open (const char *path, bool writable, struct file **out)
 VixError
 check_plain_name (const char *where, const char *name)
 {
-  if (name[0] == '\0' || strchr (name, '/') || strchr (name, '\\') || strcmp (name, ".") == 0 || strcmp (name, "..") == 0)
+  if (name[0] == '\0' || strchr (name, '/') || strchr (name, '\\') || strcmp (name, ".") == 0
+      || strcmp (name, "..") == 0)
     return report (VIX_E_DISK_INVALIDDISK,
                    "%s: extent file \"%s\" is not a plain name; extents must lie in the folder of their descriptor",
                    where, name);
@@ -180,8 +185,8 @@ file_open_at (int dirfd, const char *dir, const char *name, bool writable, struc
   if (!path)
     return report_no_memory ();
   if (err == ELOOP)
-    return report (VIX_E_DISK_INVALIDDISK, "%s: is a symbolic link; extents must be files in the folder of their descriptor",
-                   path);
+    return report (VIX_E_DISK_INVALIDDISK,
+                   "%s: is a symbolic link; extents must be files in the folder of their descriptor", path);
   return report_errno (err, path, writable ? "open for writing" : "open");
 }
 
@@ -229,7 +234,7 @@ file_read (const struct file *f, void *buf, size_t len, uint64_t offset)
 VixError
 file_write (const struct file *f, const void *buf, size_t len, uint64_t offset)
 {
-  struct iovec iov = { (void *)buf, len };
+  struct iovec iov = { (void *) buf, len };
 
   return file_writev (f, &iov, 1, offset);
 }
@@ -244,7 +249,7 @@ advance (struct iovec **iov, int *n, size_t done)
     --*n;
   }
   if (*n > 0) {
-    (*iov)->iov_base = (char *)(*iov)->iov_base + done;
+    (*iov)->iov_base = (char *) (*iov)->iov_base + done;
     (*iov)->iov_len -= done;
   }
 }
@@ -253,7 +258,7 @@ advance (struct iovec **iov, int *n, size_t done)
 static ssize_t
 preadv_nowait (int fd, const struct iovec *iov, int n, uint64_t offset)
 {
-  return syscall (SYS_preadv2, fd, iov, n, (unsigned long)offset, 0ul, RWF_NOWAIT);
+  return syscall (SYS_preadv2, fd, iov, n, (unsigned long) offset, 0ul, RWF_NOWAIT);
 }
 
 VixError
@@ -261,7 +266,7 @@ file_readv (const struct file *f, struct iovec *iov, int n, uint64_t offset, boo
 {
   advance (&iov, &n, 0);
   while (n > 0) {
-    ssize_t r = nowait ? preadv_nowait (f->fd, iov, n, offset) : preadv (f->fd, iov, n, (off_t)offset);
+    ssize_t r = nowait ? preadv_nowait (f->fd, iov, n, offset) : preadv (f->fd, iov, n, (off_t) offset);
 
     if (r == -1 && errno == EINTR)
       continue;
@@ -270,10 +275,11 @@ file_readv (const struct file *f, struct iovec *iov, int n, uint64_t offset, boo
     if (r == -1)
       return report_errno (errno, f->path, "read");
     if (r == 0)
-      return report (VIX_E_HOST_FILE_ERROR_EOF, "%s: ends at or before byte %llu, where data of the disk should be; the file is truncated",
-                     f->path, (unsigned long long)offset);
-    offset += (uint64_t)r;
-    advance (&iov, &n, (size_t)r);
+      return report (VIX_E_HOST_FILE_ERROR_EOF,
+                     "%s: ends at or before byte %llu, where data of the disk should be; the file is truncated",
+                     f->path, (unsigned long long) offset);
+    offset += (uint64_t) r;
+    advance (&iov, &n, (size_t) r);
   }
   return VIX_OK;
 }
@@ -285,7 +291,7 @@ file_writev (const struct file *f, struct iovec *iov, int n, uint64_t offset)
 
   advance (&iov, &n, 0);
   while (n > 0) {
-    ssize_t r = pwritev (f->fd, iov, n, (off_t)offset);
+    ssize_t r = pwritev (f->fd, iov, n, (off_t) offset);
 
     if (r == -1 && errno == EINTR)
       continue;
@@ -293,8 +299,8 @@ file_writev (const struct file *f, struct iovec *iov, int n, uint64_t offset)
       continue;
     if (r <= 0)
       return report_errno (r == 0 ? EIO : errno, f->path, "write");
-    offset += (uint64_t)r;
-    advance (&iov, &n, (size_t)r);
+    offset += (uint64_t) r;
+    advance (&iov, &n, (size_t) r);
   }
   return VIX_OK;
 }
@@ -308,17 +314,18 @@ file_sync (const struct file *f)
 VixError
 directory_sync (int dirfd, const char *dir)
 {
-  return fsync (dirfd) == -1 && errno != EINVAL ? report_errno (errno, dir, "write the folder to stable storage") : VIX_OK;
+  return fsync (dirfd) == -1 && errno != EINVAL ? report_errno (errno, dir, "write the folder to stable storage")
+                                                : VIX_OK;
 }
 
 uint64_t
 file_seek_data (const struct file *f, uint64_t offset, uint64_t end)
 {
-  off_t data = lseek (f->fd, (off_t)offset, SEEK_DATA);
+  off_t data = lseek (f->fd, (off_t) offset, SEEK_DATA);
 
   if (data == -1)
     return errno == ENXIO ? end : offset;
-  return (uint64_t)data < end ? (uint64_t)data : end;
+  return (uint64_t) data < end ? (uint64_t) data : end;
 }
 
 void
@@ -330,7 +337,7 @@ file_next_data (const struct file *f, uint64_t offset, uint64_t end, uint64_t *s
   *stop = end;
   if (*start == end)
     return;
-  hole = lseek (f->fd, (off_t)*start, SEEK_HOLE);
-  if (hole != -1 && (uint64_t)hole > *start && (uint64_t)hole < end)
-    *stop = (uint64_t)hole;
+  hole = lseek (f->fd, (off_t) *start, SEEK_HOLE);
+  if (hole != -1 && (uint64_t) hole > *start && (uint64_t) hole < end)
+    *stop = (uint64_t) hole;
 }

@@ -33,7 +33,8 @@ VixError report_no_memory (void);
 /* Opens an existing regular file by a path that the user gave or a child disk named; symbolic links are followed. */
 VixError file_open (const char *path, bool writable, struct file **out);
 
-/* Opens an existing regular file right inside dirfd (whose path is dir); name must be a plain name and no symbolic link. */
+/* Opens an existing regular file right inside dirfd (whose path is dir); name must be a plain name and no symbolic
+ * link. */
 VixError file_open_at (int dirfd, const char *dir, const char *name, bool writable, struct file **out);
 
 /* Creates a file inside dirfd; VIX_E_FILE_ALREADY_EXISTS if there is one. */
@@ -72,7 +73,7 @@ static inline void
 cleanup_free (void *pointer)
 {
   extern void free (void *);
-  free (*(void **)pointer);
+  free (*(void **) pointer);
 }
 
 static inline void

@@ -1,4 +1,5 @@
 #define _GNU_SOURCE
+#include <endian.h>
 #include <errno.h>
 #include <limits.h>
 #include <stdlib.h>
@@ -79,6 +80,9 @@ add_extent (struct link *l, struct extent *e)
   return VIX_OK;
 }
 
+#define COWD_MAGIC 0x44574f43u     /* "COWD" */
+#define SESPARSE_MAGIC 0xcafebabeu /* the lower half */
+
 typedef VixError extent_opener (const struct extent_source *source, struct extent **out);
 
 /* Sparse formats are told apart by the first bytes, as every reader does, not by the word in the extent line. */
@@ -88,10 +92,10 @@ find_sparse_format (const struct file *f, extent_opener **opener)
   uint32_t magic = 0;
   VixError r = f->size < sizeof magic ? VIX_OK : file_read (f, &magic, sizeof magic, 0);
 
-  if (r != VIX_OK)
-    return r;
-  *opener = sparse_open; /* which also refuses what is no format at all */
-  return VIX_OK;
+  *opener = le32toh (magic) == COWD_MAGIC     ? cowd_open
+          : le32toh (magic) == SESPARSE_MAGIC ? sesparse_open
+                                              : sparse_open; /* which also refuses what is no format at all */
+  return r;
 }
 
 static VixError
@@ -100,13 +104,18 @@ find_format (const struct extent_source *source, extent_opener **opener)
   const struct extent_line *line = source->line;
 
   if (line->access == ACCESS_NOACCESS && line->type != EXTENT_ZERO)
-    return report (VIX_E_DISK_NOTSUPPORTED, "%s: line %zu: extents without access are not supported", source->where, line->line);
+    return report (VIX_E_DISK_NOTSUPPORTED, "%s: line %zu: extents without access are not supported", source->where,
+                   line->line);
   switch (line->type) {
-  case EXTENT_FLAT: case EXTENT_VMFS: *opener = flat_open; return VIX_OK;
+  case EXTENT_FLAT:
+  case EXTENT_VMFS: *opener = flat_open; return VIX_OK;
   case EXTENT_ZERO: *opener = zero_open; return VIX_OK;
-  case EXTENT_SPARSE: case EXTENT_VMFSSPARSE: case EXTENT_SESPARSE: return find_sparse_format (source->file, opener);
+  case EXTENT_SPARSE:
+  case EXTENT_VMFSSPARSE:
+  case EXTENT_SESPARSE: return find_sparse_format (source->file, opener);
   default:
-    return report (VIX_E_DISK_UNSUPPORTEDDEVICE, "%s: line %zu: raw devices are not supported", source->where, line->line);
+    return report (VIX_E_DISK_UNSUPPORTEDDEVICE, "%s: line %zu: raw devices are not supported", source->where,
+                   line->line);
   }
 }
 
@@ -124,7 +133,11 @@ open_extent (struct link *l, const struct extent_source *source)
     file_close (source->file);
     return r;
   }
-  return add_extent (l, e);
+  r = add_extent (l, e);
+  if (r == VIX_OK && e->file && e->file->writable && !e->ops->write)
+    r = report (VIX_E_NOT_SUPPORTED, "%s: extents of this format are only read; open the disk read-only",
+                e->file->path);
+  return r;
 }
 
 /* Lines that use one file must use different parts of it, which only flat extents can.  *shared: one does. */
@@ -144,8 +157,8 @@ check_overlap (const struct link *l, const struct extent_line *line, const struc
     *shared = true;
     if (line->type != EXTENT_FLAT || lines[i].type != EXTENT_FLAT
         || (line->offset < lines[i].offset + lines[i].sectors && lines[i].offset < line->offset + line->sectors))
-      return report (VIX_E_DISK_INVALIDDISK, "%s: line %zu: the extent overlaps that of line %zu in %s", l->path, line->line,
-                     lines[i].line, f->path);
+      return report (VIX_E_DISK_INVALIDDISK, "%s: line %zu: the extent overlaps that of line %zu in %s", l->path,
+                     line->line, lines[i].line, f->path);
   }
   return VIX_OK;
 }
@@ -180,7 +193,8 @@ check_unchanged (const struct link *l)
   VixError r = file_open (l->path, false, &f);
 
   if (r == VIX_OK && (f->dev != l->dev || f->ino != l->ino))
-    r = report (VIX_E_FILE_ALREADY_LOCKED, "%s: was changed by another writer while it was being opened; try again", l->path);
+    r = report (VIX_E_FILE_ALREADY_LOCKED, "%s: was changed by another writer while it was being opened; try again",
+                l->path);
   return r;
 }
 
@@ -198,11 +212,14 @@ open_text_link (struct link *l)
 static VixError
 open_embedded_link (struct link *l, struct file *f)
 {
-  const struct extent_source source = { .file = f, .line = &l->descriptor->extents[0], .where = l->path, .embedded = true };
+  const struct extent_source source = {
+    .file = f, .line = &l->descriptor->extents[0], .where = l->path, .embedded = true
+  };
 
   if (l->descriptor->n_extents != 1 || source.line->type != EXTENT_SPARSE) {
     file_close (f);
-    return report (VIX_E_DISK_INVALIDDISK, "%s: the descriptor inside must list one SPARSE extent, the file itself", l->path);
+    return report (VIX_E_DISK_INVALIDDISK, "%s: the descriptor inside must list one SPARSE extent, the file itself",
+                   l->path);
   }
   return open_extent (l, &source);
 }

@@ -14,7 +14,7 @@ struct link {
   bool writable;
   struct descriptor *descriptor;
   uint64_t embedded_offset, embedded_size; /* bytes of the descriptor in the first extent's file; size 0: a text file */
-  struct extent **extents;                 /* in the order of the disk */
+  struct extent **extents; /* in the order of the disk */
   size_t n_extents;
 };
 
@@ -43,9 +43,10 @@ link_is_child (const struct link *l)
 }
 
 /* Reads the descriptor of the file: KDMV with the descriptor inside, or text.  embedded_* as in struct link. */
-VixError read_descriptor (const struct file *f, uint64_t *embedded_offset, uint64_t *embedded_size, struct descriptor **out);
+VixError read_descriptor (const struct file *f, uint64_t *embedded_offset, uint64_t *embedded_size,
+                          struct descriptor **out);
 
-/* Makes the descriptor in memory the one on disk: in one step, on stable storage afterwards.  A text file is replaced. */
+/* Makes the descriptor in memory the one on disk, in one step and on stable storage.  A text file is replaced. */
 VixError link_store_descriptor (struct link *l);
 
 /* chain.c: content of [start, start+count) of a link and everything below it. */

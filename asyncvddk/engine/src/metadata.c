@@ -70,7 +70,8 @@ disk_metadata_write (struct disk *d, const char *key, const char *val)
   if (!d->top->writable)
     return report (VIX_E_FILE_ACCESS_ERROR, "%s: was opened read-only; metadata cannot be written", d->top->path);
   if (!descriptor_valid_name (key))
-    return report (VIX_E_INVALID_ARG, "%s: metadata keys are 1 to 255 printable ASCII characters without blanks and =\"#|", d->top->path);
+    return report (VIX_E_INVALID_ARG,
+                   "%s: metadata keys are 1 to 255 printable ASCII characters without blanks and =\"#|", d->top->path);
   pthread_mutex_lock (&d->lock);
   r = set_and_store (d, key, val);
   pthread_mutex_unlock (&d->lock);
@@ -148,7 +149,7 @@ number (const struct disk *d, const char *key)
   CLEANUP_FREE char *value = find_value (d, key);
   unsigned long n = value ? strtoul (value, NULL, 10) : 0;
 
-  return n <= UINT32_MAX ? (uint32)n : 0;
+  return n <= UINT32_MAX ? (uint32) n : 0;
 }
 
 static uint32
@@ -197,12 +198,19 @@ disk_get_info (struct disk *d, struct disk_info *info)
   pthread_mutex_lock (&d->lock);
   uuid = find_value (d, "uuid");
   *info = (struct disk_info){
-    .capacity = link_sectors (d->top), .adapter = adapter_type (d),
-    .cylinders = number (d, "geometry.cylinders"), .heads = number (d, "geometry.heads"),
-    .sectors = number (d, "geometry.sectors"), .bios_cylinders = number (d, "geometry.biosCylinders"),
-    .bios_heads = number (d, "geometry.biosHeads"), .bios_sectors = number (d, "geometry.biosSectors"),
-    .logical_sector_size = number (d, "logicalSectorSize"), .physical_sector_size = number (d, "physicalSectorSize"),
-    .links = d->links, .parent_hint = keep_text (d, hint && *hint ? hint : NULL), .uuid = keep_text (d, uuid),
+    .capacity = link_sectors (d->top),
+    .adapter = adapter_type (d),
+    .cylinders = number (d, "geometry.cylinders"),
+    .heads = number (d, "geometry.heads"),
+    .sectors = number (d, "geometry.sectors"),
+    .bios_cylinders = number (d, "geometry.biosCylinders"),
+    .bios_heads = number (d, "geometry.biosHeads"),
+    .bios_sectors = number (d, "geometry.biosSectors"),
+    .logical_sector_size = number (d, "logicalSectorSize"),
+    .physical_sector_size = number (d, "physicalSectorSize"),
+    .links = d->links,
+    .parent_hint = keep_text (d, hint && *hint ? hint : NULL),
+    .uuid = keep_text (d, uuid),
   };
   pthread_mutex_unlock (&d->lock);
   if (info->logical_sector_size != 4096)

@@ -31,6 +31,7 @@ struct sparse {
   size_t table_bytes;
   uint32_t n_tables;
   bool redundant, zeroed_grains;
+  bool compressed; /* entries lead to compressed grains, one by one */
   uint64_t first_grain; /* no grain lies before this sector */
   uint64_t gd_offset, rgd_offset, descriptor_end;
   bool found_unclean; /* when it was opened */
@@ -76,6 +77,7 @@ table_entries (const struct sparse *s)
 /* sparse_header.c: reads and judges the header; where the directory must lie is known afterwards. */
 VixError sparse_read_header (const struct file *f, struct sparse_header *h);
 VixError sparse_check_header (const struct file *f, const struct sparse_header *h, uint64_t line_sectors);
+VixError sparse_check_directory (const struct file *f, const struct sparse_header *h);
 
 /* sparse_cache.c.  cache_find needs the lock; the others take it. */
 VixError cache_init (struct sparse *s);
@@ -83,9 +85,10 @@ void cache_free (struct sparse *s);
 struct table *cache_find (struct sparse *s, uint32_t index);
 VixError cache_load (struct sparse *s, uint32_t index, bool nowait);
 
-/* sparse_tables.c.  Tables [first, first+n) of a directory one behind the other; entries NULL: all of them are zeros. */
+/* sparse_tables.c.  Tables [first, first+n) of a directory one behind the other; entries NULL: all are zeros. */
 typedef VixError table_function (void *opaque, uint32_t first, uint32_t n, const uint32_t *entries);
-VixError walk_tables (struct sparse *s, const uint32_t *directory, uint32_t first, uint32_t end, table_function *f, void *opaque);
+VixError walk_tables (struct sparse *s, const uint32_t *directory, uint32_t first, uint32_t end, table_function *f,
+                      void *opaque);
 
 /* sparse_check.c: refuses an extent whose tables could make a write destroy other data.  Opened for writing only. */
 VixError sparse_verify (struct sparse *s);
@@ -96,7 +99,8 @@ VixError sparse_map (struct extent *e, uint64_t start, uint64_t count, bool nowa
 VixError sparse_scan (struct extent *e, uint64_t start, uint64_t count, scan_function *f, void *opaque);
 
 /* sparse_write.c, sparse_flush.c. */
-VixError sparse_write (struct extent *e, uint64_t start, uint64_t count, const uint8_t *buf, const struct backing *below);
+VixError sparse_write (struct extent *e, uint64_t start, uint64_t count, const uint8_t *buf,
+                       const struct backing *below);
 VixError sparse_flush (struct extent *e);
 VixError sparse_finish (struct sparse *s);
 

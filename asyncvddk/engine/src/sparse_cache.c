@@ -17,7 +17,9 @@ cache_init (struct sparse *s)
 {
   uint64_t room = config_number ("openEngine.grainTableCacheBytes", CACHE_BYTES, 0, 1ull << 32) / s->table_bytes;
 
-  s->max_tables = room < CACHE_MIN_TABLES ? CACHE_MIN_TABLES : room > CACHE_MAX_TABLES ? CACHE_MAX_TABLES : (uint32_t)room;
+  s->max_tables = room < CACHE_MIN_TABLES ? CACHE_MIN_TABLES
+                : room > CACHE_MAX_TABLES ? CACHE_MAX_TABLES
+                                          : (uint32_t) room;
   s->slots = calloc (s->n_tables, sizeof *s->slots);
   s->tables = calloc (s->max_tables, sizeof *s->tables);
   return s->slots && s->tables ? VIX_OK : report_no_memory ();
@@ -67,7 +69,8 @@ install (struct sparse *s, uint32_t index, uint32_t *entries)
   struct table *t = take_slot (s);
 
   if (!t)
-    return report (VIX_E_FILE_ERROR, "%s: changed grain tables cannot be written, no more fit into memory", s->base.file->path);
+    return report (VIX_E_FILE_ERROR, "%s: changed grain tables cannot be written, no more fit into memory",
+                   s->base.file->path);
   if (t->entries)
     s->slots[t->index] = 0;
   free (t->entries);
@@ -75,7 +78,7 @@ install (struct sparse *s, uint32_t index, uint32_t *entries)
   t->index = index;
   t->compared = false;
   atomic_store (&t->used, true);
-  s->slots[index] = (uint16_t)(t - s->tables + 1);
+  s->slots[index] = (uint16_t) (t - s->tables + 1);
   return VIX_OK;
 }
 

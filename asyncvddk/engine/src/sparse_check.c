@@ -1,7 +1,7 @@
 /* Are the tables of a hosted sparse extent sound enough to be written to?  Two entries on one grain, or a grain on a
- * table, would let a write destroy other data.  What an interrupted flush leaves behind is mended if the header says that
- * the last writer did not end properly: entries only ever go from nothing to "zeroed" to a grain, so of two different
- * copies the one that is further is right.  Everything else is left to a repair. */
+ * table, would let a write destroy other data.  What an interrupted flush leaves behind is mended if the header says
+ * that the last writer did not end properly: entries only ever go from nothing to "zeroed" to a grain, so of two
+ * different copies the one that is further is right.  Everything else is left to a repair. */
 #define _GNU_SOURCE
 #include <stdlib.h>
 #include <string.h>
@@ -29,7 +29,7 @@ struct check {
 static bool
 use_grain (struct check *c, uint64_t grain)
 {
-  const uint8_t bit = (uint8_t)(1u << (grain & 7));
+  const uint8_t bit = (uint8_t) (1u << (grain & 7));
   const bool fresh = !(c->used[grain >> 3] & bit);
 
   c->used[grain >> 3] |= bit;
@@ -64,19 +64,22 @@ check_entry (struct check *c, uint32_t index, uint32_t i, uint32_t entry)
 {
   const struct sparse *s = c->s;
   const char *path = s->base.file->path;
-  const uint64_t grain = ((uint64_t)index << s->table_bits) + i;
+  const uint64_t grain = ((uint64_t) index << s->table_bits) + i;
 
   if (is_zeroed (s, entry))
     return VIX_OK;
   if (entry < s->first_grain || entry >= s->end)
-    return DAMAGED ("%s: grain table %u, entry %u: sector %u holds no grain (grains lie from %llu to %llu); repair the disk "
-                    "before writing to it", path, index, i, entry, (unsigned long long)s->first_grain, (unsigned long long)s->end);
+    return DAMAGED (
+        "%s: grain table %u, entry %u: sector %u holds no grain (grains lie from %llu to %llu); repair the disk "
+        "before writing to it",
+        path, index, i, entry, (unsigned long long) s->first_grain, (unsigned long long) s->end);
   if (entry & (grain_sectors (s) - 1))
-    return DAMAGED ("%s: grain table %u, entry %u: sector %u is no multiple of the grain size; the disk can be read only", path,
-                    index, i, entry);
+    return DAMAGED (
+        "%s: grain table %u, entry %u: sector %u is no multiple of the grain size; the disk can be read only", path,
+        index, i, entry);
   if (!use_grain (c, entry >> s->grain_bits))
-    return DAMAGED ("%s: grain table %u, entry %u: sector %u is in use twice; repair the disk before writing to it", path, index, i,
-                    entry);
+    return DAMAGED ("%s: grain table %u, entry %u: sector %u is in use twice; repair the disk before writing to it",
+                    path, index, i, entry);
   c->past_end = c->past_end || grain << s->grain_bits >= s->base.sectors;
   return VIX_OK;
 }
@@ -111,7 +114,8 @@ mend_table (struct check *c, uint32_t index, const uint32_t *entries, const uint
     const int ours = progress (s, le32toh (entries[i])), theirs = progress (s, le32toh (redundant[i]));
 
     if (!s->found_unclean || (ours == theirs && entries[i] != redundant[i]))
-      return DAMAGED ("%s: grain table %u differs from its redundant copy; repair the disk before writing to it", f->path, index);
+      return DAMAGED ("%s: grain table %u differs from its redundant copy; repair the disk before writing to it",
+                      f->path, index);
     c->merged[i] = ours >= theirs ? entries[i] : redundant[i];
   }
   r = check_table (c, index, c->merged);
@@ -145,8 +149,8 @@ check_redundant (void *opaque, uint32_t first, uint32_t n, const uint32_t *redun
   if (!c->entries && !redundant)
     return VIX_OK;
   for (uint32_t i = 0; r == VIX_OK && i < n; ++i)
-    r = check_pair (c, first + i, c->entries ? c->entries + ((size_t)(first + i - c->first) << bits) : NULL,
-                    redundant ? redundant + ((size_t)i << bits) : NULL);
+    r = check_pair (c, first + i, c->entries ? c->entries + ((size_t) (first + i - c->first) << bits) : NULL,
+                    redundant ? redundant + ((size_t) i << bits) : NULL);
   return r;
 }
 
@@ -162,7 +166,7 @@ check_tables (void *opaque, uint32_t first, uint32_t n, const uint32_t *entries)
   if (c->s->redundant)
     return walk_tables (c->s, c->s->rgd, first, first + n, check_redundant, c);
   for (uint32_t i = 0; r == VIX_OK && entries && i < n; ++i)
-    r = check_table (c, first + i, entries + ((size_t)i << c->s->table_bits));
+    r = check_table (c, first + i, entries + ((size_t) i << c->s->table_bits));
   return r;
 }
 
@@ -210,7 +214,7 @@ sparse_verify (struct sparse *s)
   struct check c = { .s = s, .used = used, .zeros = tables, .merged = tables + table_entries (s) };
   VixError r = used && tables ? mend_directories (&c) : report_no_memory ();
 
-  s->verified = s->found_unclean || (uint64_t)s->n_tables * s->table_bytes <= VERIFY_BYTES;
+  s->verified = s->found_unclean || (uint64_t) s->n_tables * s->table_bytes <= VERIFY_BYTES;
   if (r == VIX_OK && s->verified)
     r = check_all_tables (&c);
   if (r != VIX_OK || !c.mended)
@@ -265,7 +269,8 @@ sparse_compare_table (struct sparse *s, uint32_t index)
     return r;
   r = file_read (s->base.file, redundant, s->table_bytes, le32toh (s->rgd[index]) * SECTOR_SIZE);
   if (r == VIX_OK && memcmp (tables, redundant, s->table_bytes) != 0)
-    r = DAMAGED ("%s: grain table %u differs from its redundant copy; repair the disk before writing to it", s->base.file->path, index);
+    r = DAMAGED ("%s: grain table %u differs from its redundant copy; repair the disk before writing to it",
+                 s->base.file->path, index);
   if (r == VIX_OK)
     mark_compared (s, index);
   return r;

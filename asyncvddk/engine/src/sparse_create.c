@@ -17,8 +17,9 @@ struct layout {
 static struct layout
 plan_layout (uint64_t sectors, bool descriptor)
 {
-  const uint64_t coverage = (uint64_t)SPARSE_GRAIN_SECTORS * SPARSE_GTES_PER_GT;
-  struct layout l = { .tables = (sectors + coverage - 1) / coverage, .table_sectors = SPARSE_GTES_PER_GT * 4 / SECTOR_SIZE };
+  const uint64_t coverage = (uint64_t) SPARSE_GRAIN_SECTORS * SPARSE_GTES_PER_GT;
+  struct layout l = { .tables = (sectors + coverage - 1) / coverage,
+                      .table_sectors = SPARSE_GTES_PER_GT * 4 / SECTOR_SIZE };
 
   l.directory_sectors = round_up (4 * l.tables, SECTOR_SIZE) / SECTOR_SIZE;
   l.rgd = 1 + (descriptor ? SPARSE_DESCRIPTOR_SECTORS : 0);
@@ -57,7 +58,7 @@ write_directory (const struct file *f, const struct layout *l, uint64_t sector)
   if (!entries)
     return report_no_memory ();
   for (uint64_t i = 0; i < l->tables; ++i)
-    entries[i] = htole32 ((uint32_t)(sector + l->directory_sectors + i * l->table_sectors));
+    entries[i] = htole32 ((uint32_t) (sector + l->directory_sectors + i * l->table_sectors));
   return file_write (f, entries, l->directory_sectors * SECTOR_SIZE, sector * SECTOR_SIZE);
 }
 
@@ -69,9 +70,9 @@ create_sparse_extent (const struct file *f, uint64_t sectors, const char *descri
   VixError r;
 
   if (descriptor_len > SPARSE_DESCRIPTOR_SECTORS * SECTOR_SIZE)
-    return report (VIX_E_ARGUMENT_TOO_BIG, "%s: descriptor of %zu bytes, the file has room for %llu", f->path, descriptor_len,
-                   SPARSE_DESCRIPTOR_SECTORS * SECTOR_SIZE);
-  if (ftruncate (f->fd, (off_t)(l.first_grain * SECTOR_SIZE)) == -1)
+    return report (VIX_E_ARGUMENT_TOO_BIG, "%s: descriptor of %zu bytes, the file has room for %llu", f->path,
+                   descriptor_len, SPARSE_DESCRIPTOR_SECTORS * SECTOR_SIZE);
+  if (ftruncate (f->fd, (off_t) (l.first_grain * SECTOR_SIZE)) == -1)
     return report_errno (errno, f->path, "set the size");
   r = write_directory (f, &l, l.rgd);
   if (r == VIX_OK)

@@ -45,13 +45,16 @@ take_snapshot (struct sparse *s, struct snapshot *snapshot)
     if (s->tables[i].dirty) {
       const struct table *t = &s->tables[i];
 
-      snapshot->tables[snapshot->n++] = (struct changed){ .index = t->index, .version = t->version, .entries = t->entries,
-                                                          .sector = le32toh (s->gd[t->index]),
-                                                          .redundant_sector = s->redundant ? le32toh (s->rgd[t->index]) : 0 };
+      snapshot->tables[snapshot->n++] =
+          (struct changed){ .index = t->index,
+                            .version = t->version,
+                            .entries = t->entries,
+                            .sector = le32toh (s->gd[t->index]),
+                            .redundant_sector = s->redundant ? le32toh (s->rgd[t->index]) : 0 };
     }
   qsort (snapshot->tables, snapshot->n, sizeof *snapshot->tables, by_index);
   for (uint32_t i = 0; i < snapshot->n; ++i) {
-    uint32_t *copy = snapshot->buffer + ((size_t)i << s->table_bits);
+    uint32_t *copy = snapshot->buffer + ((size_t) i << s->table_bits);
 
     memcpy (copy, snapshot->tables[i].entries, s->table_bytes);
     snapshot->tables[i].entries = copy;
@@ -72,7 +75,7 @@ write_tables (const struct sparse *s, const struct snapshot *snapshot, bool redu
     const uint64_t sector = redundant ? t->redundant_sector : t->sector;
 
     for (n = 1; i + n < snapshot->n; ++n)
-      if ((redundant ? t[n].redundant_sector : t[n].sector) != sector + (uint64_t)n * s->table_sectors)
+      if ((redundant ? t[n].redundant_sector : t[n].sector) != sector + (uint64_t) n * s->table_sectors)
         break;
     r = file_write (s->base.file, t->entries, n * s->table_bytes, sector * SECTOR_SIZE);
   }
@@ -118,7 +121,7 @@ flush_tables (struct sparse *s, const struct snapshot *snapshot)
 VixError
 sparse_flush (struct extent *e)
 {
-  struct sparse *s = (struct sparse *)e;
+  struct sparse *s = (struct sparse *) e;
   struct snapshot snapshot = { 0 };
   VixError r = VIX_OK;
 
@@ -141,7 +144,7 @@ VixError
 sparse_finish (struct sparse *s)
 {
   static const uint8_t zero = 0;
-  VixError r = s->base.file->writable ? sparse_flush (&s->base) : VIX_OK;
+  VixError r = s->base.file->writable && !s->compressed ? sparse_flush (&s->base) : VIX_OK;
 
   if (r != VIX_OK || !(s->unclean || (s->base.file->writable && s->found_unclean && s->verified)))
     return r;

@@ -7,7 +7,7 @@
 #include "sparse.h"
 
 #define INVALID(...) report (VIX_E_DISK_INVALIDDISK, __VA_ARGS__)
-#define ULL(n) ((unsigned long long)(n))
+#define ULL(n) ((unsigned long long) (n))
 
 /* To the byte order of this machine. */
 static void
@@ -38,9 +38,12 @@ check_identity (const char *path, const struct sparse_header *h)
     return report (h->version ? VIX_E_DISK_UNSUPPORTEDDISKVERSION : VIX_E_DISK_INVALIDDISK,
                    "%s: byte 4: version %u, known are 1 to 3", path, h->version);
   if (h->flags & SPARSE_FLAGS_INCOMPATIBLE & ~(SPARSE_FLAG_COMPRESSED | SPARSE_FLAG_MARKERS))
-    return report (VIX_E_DISK_UNSUPPORTEDDISKVERSION, "%s: byte 8: flags 0x%x ask for features that are not known", path, h->flags);
+    return report (VIX_E_DISK_UNSUPPORTEDDISKVERSION, "%s: byte 8: flags 0x%x ask for features that are not known",
+                   path, h->flags);
   if ((h->flags & SPARSE_FLAG_NEWLINES) && memcmp (h->newlines, SPARSE_NEWLINES, 4) != 0)
-    return INVALID ("%s: byte 73: line ends were altered, as a transfer in text mode does; copy the file again in binary mode", path);
+    return INVALID (
+        "%s: byte 73: line ends were altered, as a transfer in text mode does; copy the file again in binary mode",
+        path);
   return VIX_OK;
 }
 
@@ -52,7 +55,8 @@ check_compression (const char *path, const struct sparse_header *h)
   if (h->compress_algorithm > 1)
     return INVALID ("%s: byte 77: compression %u, known are 0 (none) and 1 (deflate)", path, h->compress_algorithm);
   if (flag != (h->compress_algorithm == 1) || (!flag && (h->flags & SPARSE_FLAG_MARKERS)))
-    return INVALID ("%s: byte 8: flags 0x%x contradict compression %u at byte 77", path, h->flags, h->compress_algorithm);
+    return INVALID ("%s: byte 8: flags 0x%x contradict compression %u at byte 77", path, h->flags,
+                    h->compress_algorithm);
   return VIX_OK;
 }
 
@@ -68,9 +72,11 @@ check_sizes (const char *path, const struct sparse_header *h)
   if (h->capacity == 0 || h->capacity > MAX_SECTORS)
     return INVALID ("%s: byte 12: capacity of %llu sectors, possible are 1 to 2^40", path, ULL (h->capacity));
   if (!power_of_two_within (h->grain_size, 8, 2048))
-    return INVALID ("%s: byte 20: grain size of %llu sectors, possible are powers of two from 8 to 2048", path, ULL (h->grain_size));
+    return INVALID ("%s: byte 20: grain size of %llu sectors, possible are powers of two from 8 to 2048", path,
+                    ULL (h->grain_size));
   if (!power_of_two_within (h->num_gtes_per_gt, 128, 4096))
-    return INVALID ("%s: byte 44: %u entries in a grain table, possible are powers of two from 128 to 4096", path, h->num_gtes_per_gt);
+    return INVALID ("%s: byte 44: %u entries in a grain table, possible are powers of two from 128 to 4096", path,
+                    h->num_gtes_per_gt);
   if ((h->capacity - 1) / (h->num_gtes_per_gt * h->grain_size) >= SPARSE_MAX_TABLES)
     return INVALID ("%s: byte 12: capacity of %llu sectors needs more than 2^21 grain tables", path, ULL (h->capacity));
   return VIX_OK;
@@ -102,18 +108,25 @@ check_directory (const struct file *f, const struct sparse_header *h, uint64_t o
   return VIX_OK;
 }
 
+VixError
+sparse_check_directory (const struct file *f, const struct sparse_header *h)
+{
+  return check_directory (f, h, h->gd_offset, 56, "grain directory");
+}
+
 static VixError
 check_directories (const struct file *f, const struct sparse_header *h)
 {
   const uint64_t tables = (h->capacity - 1) / (h->num_gtes_per_gt * h->grain_size) + 1;
   const uint64_t sectors = round_up (4 * tables, SECTOR_SIZE) / SECTOR_SIZE;
-  VixError r = check_directory (f, h, h->gd_offset, 56, "grain directory");
+  VixError r = sparse_check_directory (f, h);
 
   if (r != VIX_OK || !(h->flags & SPARSE_FLAG_REDUNDANT))
     return r;
   r = check_directory (f, h, h->rgd_offset, 48, "redundant grain directory");
   if (r == VIX_OK && overlaps (h->gd_offset, sectors, h->rgd_offset, sectors))
-    r = INVALID ("%s: byte 48: redundant grain directory at sector %llu overlaps the grain directory", f->path, ULL (h->rgd_offset));
+    r = INVALID ("%s: byte 48: redundant grain directory at sector %llu overlaps the grain directory", f->path,
+                 ULL (h->rgd_offset));
   return f->writable ? r : VIX_OK; /* readers do without it */
 }
 
@@ -125,14 +138,16 @@ check_places (const struct file *f, const struct sparse_header *h)
   if (h->descriptor_offset
       && (h->descriptor_size == 0 || h->descriptor_size > 2 * DESCRIPTOR_MAX_BYTES / SECTOR_SIZE
           || !in_range (file_sectors, h->descriptor_offset, h->descriptor_size)))
-    return INVALID ("%s: byte 28: descriptor of %llu sectors at sector %llu, expected at most 4096 sectors inside the file",
-                    f->path, ULL (h->descriptor_size), ULL (h->descriptor_offset));
+    return INVALID (
+        "%s: byte 28: descriptor of %llu sectors at sector %llu, expected at most 4096 sectors inside the file",
+        f->path, ULL (h->descriptor_size), ULL (h->descriptor_offset));
   if (h->overhead > file_sectors)
     return INVALID ("%s: byte 64: first grain at sector %llu, behind the end of the file", f->path, ULL (h->overhead));
   if (h->gd_offset == SPARSE_GD_AT_END)
     return h->flags & SPARSE_FLAG_MARKERS
              ? VIX_OK
-             : INVALID ("%s: byte 56: grain directory at the end of the file, which only compressed extents have", f->path);
+             : INVALID ("%s: byte 56: grain directory at the end of the file, which only compressed extents have",
+                        f->path);
   return check_directories (f, h);
 }
 
@@ -161,7 +176,7 @@ VixError
 sparse_check_header (const struct file *f, const struct sparse_header *h, uint64_t line_sectors)
 {
   if (h->capacity < line_sectors || h->capacity - line_sectors >= h->grain_size)
-    return INVALID ("%s: byte 12: capacity of %llu sectors contradicts the %llu of the extent line", f->path, ULL (h->capacity),
-                    ULL (line_sectors));
+    return INVALID ("%s: byte 12: capacity of %llu sectors contradicts the %llu of the extent line", f->path,
+                    ULL (h->capacity), ULL (line_sectors));
   return VIX_OK;
 }

@@ -22,9 +22,11 @@ static uint32_t
 entries_in_run (const struct sparse *s, const struct table *t, uint32_t i, uint32_t max)
 {
   const uint64_t first = le32toh (t->entries[i]);
-  const uint64_t step = kind_of_entry (s, (uint32_t)first) == RUN_DATA ? grain_sectors (s) : 0;
+  const uint64_t step = kind_of_entry (s, (uint32_t) first) == RUN_DATA ? grain_sectors (s) : 0;
   uint32_t n = 1;
 
+  if (step && s->compressed)
+    return 1;
   while (n < max && le32toh (t->entries[i + n]) == first + n * step)
     ++n;
   return n;
@@ -35,21 +37,23 @@ static VixError
 run_in_table (const struct sparse *s, const struct table *t, uint64_t start, uint64_t count, struct run *run)
 {
   const uint64_t skip = start & (grain_sectors (s) - 1);
-  const uint32_t i = (uint32_t)(start >> s->grain_bits) & (table_entries (s) - 1);
+  const uint32_t i = (uint32_t) (start >> s->grain_bits) & (table_entries (s) - 1);
   const uint32_t entry = le32toh (t->entries[i]);
   uint64_t max = (skip + count + grain_sectors (s) - 1) >> s->grain_bits;
   uint64_t sectors;
 
   run->kind = kind_of_entry (s, entry);
   if (run->kind == RUN_DATA && !is_grain (s, entry))
-    return report (VIX_E_DISK_NEEDSREPAIR, "%s: grain table %u, entry %u: sector %u holds no grain (grains lie from %llu to %llu); "
-                   "the tables are damaged", s->base.file->path, t->index, i, entry, (unsigned long long)s->first_grain,
-                   (unsigned long long)s->end);
+    return report (VIX_E_DISK_NEEDSREPAIR,
+                   "%s: grain table %u, entry %u: sector %u holds no grain (grains lie from %llu to %llu); "
+                   "the tables are damaged",
+                   s->base.file->path, t->index, i, entry, (unsigned long long) s->first_grain,
+                   (unsigned long long) s->end);
   if (max > table_entries (s) - i)
     max = table_entries (s) - i;
-  sectors = ((uint64_t)entries_in_run (s, t, i, (uint32_t)max) << s->grain_bits) - skip;
+  sectors = ((uint64_t) entries_in_run (s, t, i, (uint32_t) max) << s->grain_bits) - skip;
   run->count = sectors < count ? sectors : count;
-  run->offset = (entry + skip) * SECTOR_SIZE;
+  run->offset = (entry + (s->compressed ? 0 : skip)) * SECTOR_SIZE;
   return VIX_OK;
 }
 
@@ -60,9 +64,9 @@ run_without_table (const struct sparse *s, uint32_t index, uint64_t start, uint6
   const unsigned bits = s->grain_bits + s->table_bits;
   uint64_t sectors;
 
-  while (index < s->n_tables && s->gd[index] == 0 && ((uint64_t)index << bits) < start + count)
+  while (index < s->n_tables && s->gd[index] == 0 && ((uint64_t) index << bits) < start + count)
     ++index;
-  sectors = ((uint64_t)index << bits) - start;
+  sectors = ((uint64_t) index << bits) - start;
   run->kind = RUN_PARENT;
   run->count = sectors < count ? sectors : count;
   return VIX_OK;
@@ -71,8 +75,8 @@ run_without_table (const struct sparse *s, uint32_t index, uint64_t start, uint6
 VixError
 sparse_map (struct extent *e, uint64_t start, uint64_t count, bool nowait, struct run *run)
 {
-  struct sparse *s = (struct sparse *)e;
-  const uint32_t index = (uint32_t)(start >> (s->grain_bits + s->table_bits));
+  struct sparse *s = (struct sparse *) e;
+  const uint32_t index = (uint32_t) (start >> (s->grain_bits + s->table_bits));
   struct table *t;
   VixError r;
 
@@ -131,7 +135,10 @@ same_kind (const struct sparse *s, const uint32_t *first, uint32_t n)
   uint32_t i = 0;
 
   if (*first == 0) {
-    while (i + 8 <= n && (first[i] | first[i + 1] | first[i + 2] | first[i + 3] | first[i + 4] | first[i + 5] | first[i + 6] | first[i + 7]) == 0)
+    while (i + 8 <= n
+           && (first[i] | first[i + 1] | first[i + 2] | first[i + 3] | first[i + 4] | first[i + 5] | first[i + 6]
+               | first[i + 7])
+                  == 0)
       i += 8;
     while (i < n && first[i] == 0)
       ++i;
@@ -149,7 +156,7 @@ static VixError
 scan_entries (struct scan *c, uint32_t index, const uint32_t *entries)
 {
   const uint32_t n = table_entries (c->s);
-  const uint64_t first = (uint64_t)index << c->s->table_bits;
+  const uint64_t first = (uint64_t) index << c->s->table_bits;
   VixError r = VIX_OK;
 
   for (uint32_t i = 0, run; r == VIX_OK && i < n; i += run) {
@@ -184,25 +191,26 @@ scan_tables (void *opaque, uint32_t first, uint32_t n, const uint32_t *entries)
   VixError r = VIX_OK;
 
   if (!entries && !look)
-    return scan_add (c, (uint64_t)first << c->s->table_bits, (uint64_t)n << c->s->table_bits, RUN_PARENT);
+    return scan_add (c, (uint64_t) first << c->s->table_bits, (uint64_t) n << c->s->table_bits, RUN_PARENT);
   for (uint32_t i = 0; r == VIX_OK && i < n; ++i)
     if (look && changed_table (c, first + i))
       r = scan_entries (c, first + i, c->copy);
     else if (entries)
-      r = scan_entries (c, first + i, entries + ((uint64_t)i << c->s->table_bits));
+      r = scan_entries (c, first + i, entries + ((uint64_t) i << c->s->table_bits));
     else
-      r = scan_add (c, (uint64_t)(first + i) << c->s->table_bits, table_entries (c->s), RUN_PARENT);
+      r = scan_add (c, (uint64_t) (first + i) << c->s->table_bits, table_entries (c->s), RUN_PARENT);
   return r;
 }
 
 VixError
 sparse_scan (struct extent *e, uint64_t start, uint64_t count, scan_function *f, void *opaque)
 {
-  struct sparse *s = (struct sparse *)e;
+  struct sparse *s = (struct sparse *) e;
   const unsigned bits = s->grain_bits + s->table_bits;
   CLEANUP_FREE uint32_t *copy = malloc (s->table_bytes);
   struct scan c = { .s = s, .start = start, .end = start + count, .copy = copy, .f = f, .opaque = opaque };
-  VixError r = copy ? walk_tables (s, s->gd, (uint32_t)(start >> bits), (uint32_t)((start + count - 1) >> bits) + 1, scan_tables, &c)
+  VixError r = copy ? walk_tables (s, s->gd, (uint32_t) (start >> bits), (uint32_t) ((start + count - 1) >> bits) + 1,
+                                   scan_tables, &c)
                     : report_no_memory ();
 
   if (r == VIX_OK && c.count > 0)

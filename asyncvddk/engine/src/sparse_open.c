@@ -3,6 +3,7 @@
 #include <stdlib.h>
 
 #include "sparse.h"
+#include "stream.h"
 
 static void
 sparse_free (struct sparse *s)
@@ -20,7 +21,7 @@ sparse_free (struct sparse *s)
 static VixError
 sparse_close (struct extent *e)
 {
-  struct sparse *s = (struct sparse *)e;
+  struct sparse *s = (struct sparse *) e;
   VixError r = sparse_finish (s);
 
   file_close (e->file);
@@ -29,7 +30,18 @@ sparse_close (struct extent *e)
 }
 
 static const struct extent_ops sparse_ops = {
-  .map = sparse_map, .scan = sparse_scan, .write = sparse_write, .flush = sparse_flush, .close = sparse_close,
+  .map = sparse_map,
+  .scan = sparse_scan,
+  .write = sparse_write,
+  .flush = sparse_flush,
+  .close = sparse_close,
+};
+
+static const struct extent_ops stream_ops = {
+  .map = sparse_map,
+  .scan = sparse_scan,
+  .read = stream_read,
+  .close = sparse_close,
 };
 
 /* Readers come in a steady stream and must not keep a writer out. */
@@ -56,12 +68,15 @@ sparse_new (const struct extent_source *source, const struct sparse_header *h)
 
   if (!s)
     return NULL;
-  s->base = (struct extent){ .ops = &sparse_ops, .file = source->file, .sectors = source->line->sectors };
-  s->grain_bits = (unsigned)__builtin_ctzll (h->grain_size);
-  s->table_bits = (unsigned)__builtin_ctz (h->num_gtes_per_gt);
+  s->compressed = h->flags & SPARSE_FLAG_COMPRESSED;
+  s->base = (struct extent){ .ops = s->compressed ? &stream_ops : &sparse_ops,
+                             .file = source->file,
+                             .sectors = source->line->sectors };
+  s->grain_bits = (unsigned) __builtin_ctzll (h->grain_size);
+  s->table_bits = (unsigned) __builtin_ctz (h->num_gtes_per_gt);
   s->table_bytes = h->num_gtes_per_gt * sizeof (uint32_t);
-  s->table_sectors = (uint32_t)(s->table_bytes / SECTOR_SIZE);
-  s->n_tables = (uint32_t)((h->capacity - 1) >> (s->grain_bits + s->table_bits)) + 1;
+  s->table_sectors = (uint32_t) (s->table_bytes / SECTOR_SIZE);
+  s->n_tables = (uint32_t) ((h->capacity - 1) >> (s->grain_bits + s->table_bits)) + 1;
   s->redundant = h->flags & SPARSE_FLAG_REDUNDANT;
   s->zeroed_grains = h->flags & SPARSE_FLAG_ZEROED_GTE;
   s->descriptor_end = h->descriptor_offset ? h->descriptor_offset + h->descriptor_size : 1;
@@ -88,7 +103,8 @@ load_directory (const struct sparse *s, uint64_t offset, uint32_t **out)
 static VixError
 check_directory_entries (const struct sparse *s, const uint32_t *directory, const char *name)
 {
-  const uint64_t file_sectors = s->base.file->size / SECTOR_SIZE, n = round_up (4ull * s->n_tables, SECTOR_SIZE) / SECTOR_SIZE;
+  const uint64_t file_sectors = s->base.file->size / SECTOR_SIZE,
+                 n = round_up (4ull * s->n_tables, SECTOR_SIZE) / SECTOR_SIZE;
 
   for (uint32_t i = 0; i < s->n_tables; ++i) {
     const uint64_t sector = le32toh (directory[i]), end = sector + s->table_sectors;
@@ -96,12 +112,13 @@ check_directory_entries (const struct sparse *s, const uint32_t *directory, cons
     if (sector == 0)
       continue;
     if (sector < s->descriptor_end || end > file_sectors)
-      return report (VIX_E_DISK_INVALIDDISK, "%s: %s, entry %u: grain table at sector %llu does not lie inside the file",
-                     s->base.file->path, name, i, (unsigned long long)sector);
+      return report (VIX_E_DISK_INVALIDDISK,
+                     "%s: %s, entry %u: grain table at sector %llu does not lie inside the file", s->base.file->path,
+                     name, i, (unsigned long long) sector);
     if ((sector < s->gd_offset + n && end > s->gd_offset)
         || (s->rgd && sector < s->rgd_offset + n && end > s->rgd_offset))
       return report (VIX_E_DISK_INVALIDDISK, "%s: %s, entry %u: grain table at sector %llu lies on a directory",
-                     s->base.file->path, name, i, (unsigned long long)sector);
+                     s->base.file->path, name, i, (unsigned long long) sector);
   }
   return VIX_OK;
 }
@@ -109,7 +126,7 @@ check_directory_entries (const struct sparse *s, const uint32_t *directory, cons
 static int
 by_sector (const void *a, const void *b)
 {
-  const uint32_t x = *(const uint32_t *)a, y = *(const uint32_t *)b;
+  const uint32_t x = *(const uint32_t *) a, y = *(const uint32_t *) b;
 
   return x < y ? -1 : x > y;
 }
@@ -120,7 +137,7 @@ find_overlap (const struct sparse *s, const uint32_t *sectors, size_t n)
 {
   size_t i = 1;
 
-  while (i < n && sectors[i] >= (uint64_t)sectors[i - 1] + s->table_sectors)
+  while (i < n && sectors[i] >= (uint64_t) sectors[i - 1] + s->table_sectors)
     ++i;
   return i < n ? i : n;
 }
@@ -154,7 +171,7 @@ load_tables (struct sparse *s)
 {
   VixError r = load_directory (s, s->gd_offset, &s->gd);
 
-  if (r == VIX_OK && s->base.file->writable && s->redundant)
+  if (r == VIX_OK && s->base.file->writable && s->redundant && !s->compressed)
     r = load_directory (s, s->rgd_offset, &s->rgd);
   if (r == VIX_OK)
     r = check_directory_entries (s, s->gd, "grain directory");
@@ -164,7 +181,7 @@ load_tables (struct sparse *s)
     r = check_distinct (s);
   if (r == VIX_OK)
     r = cache_init (s);
-  return r == VIX_OK && s->base.file->writable ? sparse_verify (s) : r;
+  return r == VIX_OK && s->base.file->writable && !s->compressed ? sparse_verify (s) : r;
 }
 
 /* A descriptor inside an extent that another descriptor lists would be a disk in a disk; an empty area is common. */
@@ -177,7 +194,8 @@ check_no_descriptor (const struct extent_source *source, const struct sparse_hea
   if (!source->embedded && h->descriptor_offset)
     r = file_read (source->file, &first, 1, h->descriptor_offset * SECTOR_SIZE);
   if (r == VIX_OK && first != '\0')
-    return report (VIX_E_DISK_INVALIDDISK, "%s: is a disk of its own, with a descriptor inside; line %zu of %s cannot use it as an extent",
+    return report (VIX_E_DISK_INVALIDDISK,
+                   "%s: is a disk of its own, with a descriptor inside; line %zu of %s cannot use it as an extent",
                    source->file->path, source->line->line, source->where);
   return r;
 }
@@ -194,7 +212,7 @@ sparse_open (const struct extent_source *source, struct extent **out)
   if (r == VIX_OK)
     r = check_no_descriptor (source, &h);
   if (r == VIX_OK && (h.flags & SPARSE_FLAG_COMPRESSED))
-    r = report (VIX_E_DISK_NOTSUPPORTED, "%s: streamOptimized extents are not supported", source->file->path);
+    r = stream_read_footer (source->file, &h);
   if (r != VIX_OK)
     return r;
   s = sparse_new (source, &h);

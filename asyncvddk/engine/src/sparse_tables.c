@@ -22,8 +22,8 @@ struct group {
 static void
 advance (const struct sparse *s, struct group *g, uint64_t n)
 {
-  g->first += (uint32_t)n;
-  g->n -= (uint32_t)n;
+  g->first += (uint32_t) n;
+  g->n -= (uint32_t) n;
   g->offset += n * s->table_bytes;
 }
 
@@ -32,7 +32,7 @@ static VixError
 skip_hole (const struct sparse *s, struct group *g, table_function *f, void *opaque)
 {
   const uint64_t data = file_seek_data (s->base.file, g->offset, g->offset + g->n * s->table_bytes);
-  const uint32_t n = (uint32_t)((data - g->offset) / s->table_bytes);
+  const uint32_t n = (uint32_t) ((data - g->offset) / s->table_bytes);
   VixError r = n > 0 ? f (opaque, g->first, n, NULL) : VIX_OK;
 
   g->piece = n > 0 ? PIECE_BYTES : g->piece < BULK_BYTES ? 2 * g->piece : BULK_BYTES;
@@ -52,7 +52,7 @@ walk_group (struct sparse *s, struct group g, uint32_t *buffer, table_function *
       n = g.n;
     r = file_read (s->base.file, buffer, n * s->table_bytes, g.offset);
     if (r == VIX_OK)
-      r = f (opaque, g.first, (uint32_t)n, buffer);
+      r = f (opaque, g.first, (uint32_t) n, buffer);
     advance (s, &g, n);
     if (r == VIX_OK && g.n > 0)
       r = skip_hole (s, &g, f, opaque);
@@ -67,7 +67,7 @@ group_length (const struct sparse *s, const uint32_t *entry, uint32_t max)
   const uint64_t sector = le32toh (*entry);
   uint32_t n = 1;
 
-  while (n < max && le32toh (entry[n]) == (sector ? sector + (uint64_t)n * s->table_sectors : 0))
+  while (n < max && le32toh (entry[n]) == (sector ? sector + (uint64_t) n * s->table_sectors : 0))
     ++n;
   return n;
 }

@@ -82,7 +82,7 @@ mark_unclean (struct sparse *s)
 static VixError
 store_gde (struct sparse *s, uint64_t directory, uint32_t index, uint64_t sector)
 {
-  uint32_t entry = htole32 ((uint32_t)sector);
+  uint32_t entry = htole32 ((uint32_t) sector);
 
   return file_write (s->base.file, &entry, sizeof entry, directory * SECTOR_SIZE + index * sizeof entry);
 }
@@ -110,9 +110,9 @@ add_table (struct sparse *s, uint32_t index)
   if (r != VIX_OK)
     return r;
   pthread_rwlock_wrlock (&s->lock);
-  s->gd[index] = htole32 ((uint32_t)position);
+  s->gd[index] = htole32 ((uint32_t) position);
   if (s->redundant)
-    s->rgd[index] = htole32 ((uint32_t)position + s->table_sectors);
+    s->rgd[index] = htole32 ((uint32_t) position + s->table_sectors);
   pthread_rwlock_unlock (&s->lock);
   return VIX_OK;
 }
@@ -140,7 +140,7 @@ prepare_table (struct sparse *s, uint32_t index)
 static VixError
 publish (struct sparse *s, const struct range *range, uint64_t position)
 {
-  const uint32_t index = (uint32_t)(range->first >> s->table_bits);
+  const uint32_t index = (uint32_t) (range->first >> s->table_bits);
   struct table *t;
 
   pthread_rwlock_wrlock (&s->lock);
@@ -154,7 +154,8 @@ publish (struct sparse *s, const struct range *range, uint64_t position)
     pthread_rwlock_wrlock (&s->lock);
   }
   for (uint64_t grain = range->first; grain < range->end; ++grain)
-    t->entries[grain & (table_entries (s) - 1)] = htole32 ((uint32_t)(position + ((grain - range->first) << s->grain_bits)));
+    t->entries[grain & (table_entries (s) - 1)] =
+        htole32 ((uint32_t) (position + ((grain - range->first) << s->grain_bits)));
   if (!t->dirty)
     atomic_fetch_add (&s->n_dirty, 1);
   t->dirty = true;
@@ -166,7 +167,8 @@ publish (struct sparse *s, const struct range *range, uint64_t position)
 
 /* What [start, start+count), part of a new grain, holds below; malloc'ed.  kind is that of the run written to. */
 static VixError
-content_below (struct sparse *s, uint64_t start, uint64_t count, enum run_kind kind, const struct backing *below, uint8_t **buf)
+content_below (struct sparse *s, uint64_t start, uint64_t count, enum run_kind kind, const struct backing *below,
+               uint8_t **buf)
 {
   uint64_t inside = start >= s->base.sectors ? 0 : s->base.sectors - start;
 
@@ -177,13 +179,15 @@ content_below (struct sparse *s, uint64_t start, uint64_t count, enum run_kind k
   if (inside == 0 || kind != RUN_PARENT)
     return VIX_OK;
   if (below->missing)
-    return report (VIX_E_DISK_PARTIALCHAIN, "%s: sectors from %llu: the rest of a new grain is in the parent, which is not open; "
-                   "open the whole chain, or write whole grains of %llu sectors", s->base.file->path,
-                   (unsigned long long)(below->start + start), (unsigned long long)grain_sectors (s));
+    return report (VIX_E_DISK_PARTIALCHAIN,
+                   "%s: sectors from %llu: the rest of a new grain is in the parent, which is not open; "
+                   "open the whole chain, or write whole grains of %llu sectors",
+                   s->base.file->path, (unsigned long long) (below->start + start),
+                   (unsigned long long) grain_sectors (s));
   return below->link ? below->read (below, below->start + start, inside, *buf) : VIX_OK;
 }
 
-/* Writes the grains of range as wholes to sector position: what is below, buf for [start, start+count), what is below. */
+/* Writes the grains of range as wholes to sector position: buf for the run at start, what is below on both sides. */
 static VixError
 write_grains (struct sparse *s, const struct range *range, uint64_t position, uint64_t start, const struct run *run,
               const uint8_t *buf, const struct backing *below)
@@ -199,17 +203,20 @@ write_grains (struct sparse *s, const struct range *range, uint64_t position, ui
   if (r != VIX_OK)
     return r;
   struct iovec iov[] = {
-    { before, head * SECTOR_SIZE }, { (void *)buf, run->count * SECTOR_SIZE }, { after, tail * SECTOR_SIZE },
+    { before, head * SECTOR_SIZE },
+    { (void *) buf, run->count * SECTOR_SIZE },
+    { after, tail * SECTOR_SIZE },
   };
   return file_writev (s->base.file, iov, 3, position * SECTOR_SIZE);
 }
 
-/* The first sectors of [start, start+count) go into new grains; run->count tells how many, 0: another thread was faster.
- * The range is locked. */
+/* The first sectors of [start, start+count) go into new grains; run->count tells how many, 0: another thread was
+ * faster. The range of all of them is locked. */
 static VixError
-allocate_locked (struct sparse *s, struct range *range, uint64_t start, uint64_t count, struct run *run, const uint8_t *buf,
+allocate_locked (struct sparse *s, uint64_t start, uint64_t count, struct run *run, const uint8_t *buf,
                  const struct backing *below)
 {
+  struct range range = { .first = start >> s->grain_bits };
   uint64_t position, sectors;
   VixError r = sparse_map (&s->base, start, count, false, run);
 
@@ -217,14 +224,14 @@ allocate_locked (struct sparse *s, struct range *range, uint64_t start, uint64_t
     run->count = 0;
   if (r != VIX_OK || run->count == 0)
     return r;
-  range->end = ((start + run->count - 1) >> s->grain_bits) + 1;
-  sectors = (range->end - range->first) << s->grain_bits;
+  range.end = ((start + run->count - 1) >> s->grain_bits) + 1;
+  sectors = (range.end - range.first) << s->grain_bits;
   r = reserve (s, sectors, &position);
   if (r != VIX_OK)
     return r;
-  r = write_grains (s, range, position, start, run, buf, below);
+  r = write_grains (s, &range, position, start, run, buf, below);
   if (r == VIX_OK)
-    r = publish (s, range, position);
+    r = publish (s, &range, position);
   else
     unreserve (s, position, sectors);
   return r;
@@ -234,8 +241,8 @@ static VixError
 allocate (struct sparse *s, uint64_t start, struct run *run, const uint8_t *buf, const struct backing *below)
 {
   struct range range = { .first = start >> s->grain_bits };
-  const uint32_t index = (uint32_t)(range.first >> s->table_bits);
-  const uint64_t table_end = (uint64_t)(index + 1) << (s->grain_bits + s->table_bits);
+  const uint32_t index = (uint32_t) (range.first >> s->table_bits);
+  const uint64_t table_end = (uint64_t) (index + 1) << (s->grain_bits + s->table_bits);
   const uint64_t count = run->count < table_end - start ? run->count : table_end - start;
   VixError r = mark_unclean (s);
 
@@ -245,7 +252,7 @@ allocate (struct sparse *s, uint64_t start, struct run *run, const uint8_t *buf,
     return r;
   range.end = ((start + count - 1) >> s->grain_bits) + 1;
   lock_range (s, &range);
-  r = allocate_locked (s, &range, start, count, run, buf, below);
+  r = allocate_locked (s, start, count, run, buf, below);
   unlock_range (s, &range);
   return r;
 }
@@ -253,7 +260,7 @@ allocate (struct sparse *s, uint64_t start, struct run *run, const uint8_t *buf,
 VixError
 sparse_write (struct extent *e, uint64_t start, uint64_t count, const uint8_t *buf, const struct backing *below)
 {
-  struct sparse *s = (struct sparse *)e;
+  struct sparse *s = (struct sparse *) e;
   VixError r = VIX_OK;
 
   while (r == VIX_OK && count > 0) {
@@ -264,7 +271,8 @@ sparse_write (struct extent *e, uint64_t start, uint64_t count, const uint8_t *b
     if (r == VIX_OK)
       r = sparse_map (e, start, count, false, &run);
     if (r == VIX_OK)
-      r = run.kind == RUN_DATA ? file_write (e->file, buf, run.count * SECTOR_SIZE, run.offset) : allocate (s, start, &run, buf, below);
+      r = run.kind == RUN_DATA ? file_write (e->file, buf, run.count * SECTOR_SIZE, run.offset)
+                               : allocate (s, start, &run, buf, below);
     if (r == VIX_OK) {
       start += run.count;
       count -= run.count;

@@ -12,7 +12,7 @@
 #include "link.h"
 #include "lock.h"
 
-/* True if name is one that disk software gives to an extent of the disk called base: base-flat.vmdk, base-s001.vmdk ... */
+/* True if disk software gives this name to an extent of the disk called base: base-flat.vmdk, base-s001.vmdk ... */
 static bool
 is_extent_name (const char *base, size_t base_len, const char *name)
 {
@@ -20,9 +20,10 @@ is_extent_name (const char *base, size_t base_len, const char *name)
   const char *word = name + base_len + 1, *dot = strrchr (name, '.');
   size_t len;
 
-  if (strncmp (name, base, base_len) != 0 || name[base_len] != '-' || !dot || dot <= word || strcasecmp (dot, ".vmdk") != 0)
+  if (strncmp (name, base, base_len) != 0 || name[base_len] != '-' || !dot || dot <= word
+      || strcasecmp (dot, ".vmdk") != 0)
     return false;
-  len = (size_t)(dot - word);
+  len = (size_t) (dot - word);
   for (size_t i = 0; i < sizeof words / sizeof *words; ++i)
     if (strlen (words[i]) == len && strncmp (word, words[i], len) == 0)
       return true;
@@ -66,7 +67,8 @@ lock_extents (struct doomed *d)
     if (!line->file || line->type == EXTENT_DEVICE)
       continue;
     if (!is_extent_name (d->name, base_len, line->file))
-      return report (VIX_E_FILE_NAME_INVALID, "%s: line %zu: \"%s\" is not named like an extent of this disk; nothing was deleted",
+      return report (VIX_E_FILE_NAME_INVALID,
+                     "%s: line %zu: \"%s\" is not named like an extent of this disk; nothing was deleted",
                      d->file->path, line->line, line->file);
     r = lock_extent (d->dirfd, d->dir, line->file, &d->extents[i]);
   }

@@ -7,9 +7,9 @@
 static VixError
 zero_map (struct extent *e, uint64_t start, uint64_t count, bool nowait, struct run *run)
 {
-  (void)e;
-  (void)start;
-  (void)nowait;
+  (void) e;
+  (void) start;
+  (void) nowait;
   run->kind = RUN_ZERO;
   run->count = count;
   return VIX_OK;
