@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal, NamedTuple
 
 from cyclopts import CycloptsError, Parameter
 
@@ -44,10 +44,9 @@ def copy(  # noqa: PLR0913  (the options of a command)
     DESTINATION is an existing folder, or one to make if its name ends in a slash: each copy then has its
     source's name with the ending .raw or .vmdk. For a single source it can also be the name of the copy.
 
-    Only what was ever written is read, and zeros take no space in the copy. A snapshot is copied with all it
-    has from its parents. A copy appears under its name when it is complete; a disk that fails, or Ctrl-C,
-    leaves nothing behind and does not touch the copies that are complete. Copies are not forced to the
-    storage device, as with cp and qemu-img convert: --sync does that.
+    Only what was ever written is read, and zeros take no space in the copy. A snapshot is copied with all it has from
+    its parents. A copy appears under its name when it is complete; a disk that fails, or Ctrl-C, leaves nothing behind
+    and does not touch the copies that are complete. As with cp, --sync is needed to force them to the device.
 
     Exit status: 0 all copied, 1 none, 2 wrong usage, 3 some copied and some failed, 130 after Ctrl-C.
 
@@ -77,25 +76,44 @@ def copy(  # noqa: PLR0913  (the options of a command)
     if jobs < 1 or in_flight < 1:
         raise CycloptsError(msg="--jobs and --in-flight take a number from 1 on")
     *sources, destination = paths
-    vmdk = destination.endswith(".vmdk") and not Path(destination).is_dir() if format is None else format == "vmdk"
-    kind = DISK_TYPES[disk_type]
-    if kind is not DiskType.MONOLITHIC_SPARSE and not vmdk:
-        raise CycloptsError(msg=f"--disk-type {disk_type} goes with --format vmdk: a raw image has no type")
+    vmdk, kind = _kind(destination, format, disk_type)
     options = CopyOptions(
         vmdk=vmdk, disk_type=kind, overwrite=force, sync=sync, chunk_size=chunk_size, in_flight=in_flight
     )
 
-    async def command(vddk: Vddk) -> int:
-        try:
-            plan = plan_copies(sources, destination, options)
-        except EXPECTED as error:
-            if json:
-                emit("error", type=type(error).__name__, message=describe(error))
-            raise
-        with _reporter(plan, json=json, quiet=quiet) as reporter:
-            return await _copy(vddk, plan, options, jobs, reporter)
+    what = _What(sources, destination, options, jobs)
+    return run_with_library(lambda vddk: _plan_and_copy(vddk, what, json=json, quiet=quiet), common)
 
-    return run_with_library(command, common)
+
+def _kind(destination: str, format_: str | None, disk_type: TypeName) -> tuple[bool, DiskType]:
+    """Return whether the copies are VMDKs, and their type."""
+    named_vmdk = destination.endswith(".vmdk") and not Path(destination).is_dir()
+    vmdk = named_vmdk if format_ is None else format_ == "vmdk"
+    kind = DISK_TYPES[disk_type]
+    if kind is not DiskType.MONOLITHIC_SPARSE and not vmdk:
+        raise CycloptsError(msg=f"--disk-type {disk_type} goes with --format vmdk: a raw image has no type")
+    return vmdk, kind
+
+
+class _What(NamedTuple):
+    """What the user asks for."""
+
+    sources: list[str]
+    destination: str
+    options: CopyOptions
+    jobs: int
+
+
+async def _plan_and_copy(vddk: Vddk, what: _What, *, json: bool, quiet: bool) -> int:
+    """Check everything, then copy; return the exit status."""
+    try:
+        plan = plan_copies(what.sources, what.destination, what.options)
+    except EXPECTED as error:
+        if json:
+            emit("error", type=type(error).__name__, message=describe(error))
+        raise
+    with _reporter(plan, json=json, quiet=quiet) as reporter:
+        return await _copy(vddk, plan, what.options, what.jobs, reporter)
 
 
 async def _copy(vddk: Vddk, plan: CopyPlan, options: CopyOptions, jobs: int, reporter: Reporter) -> int:
