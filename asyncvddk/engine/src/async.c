@@ -4,6 +4,7 @@
 #include <errno.h>
 #include <pthread.h>
 #include <signal.h>
+#include <stdatomic.h>
 #include <sys/sysinfo.h>
 #include <time.h>
 
@@ -16,6 +17,9 @@
 #define DEFAULT_THREADS 16
 #define MAX_LATENCY_MS 600000
 #define INLINE_SECTORS (65536 / VIXDISKLIB_SECTOR_SIZE) /* larger copies take longer than handing over does */
+#define INLINE_SECTORS_CROWDED (1048576 / VIXDISKLIB_SECTOR_SIZE)
+#define CROWDED_NS 2000000          /* a thread that lost its processor for so long shares it with somebody busy */
+#define CROWDED_FOR_NS 2000000000
 
 struct job {
   struct job *next;
@@ -38,6 +42,8 @@ static uint64 latency_ms;
 static bool synchronous;
 
 static int start_thread (void);
+
+static atomic_uint_least64_t crowded_until; /* CLOCK_MONOTONIC, ns */
 
 static _Thread_local const struct handle *calling_back; /* whose callback runs on this thread */
 
@@ -141,6 +147,28 @@ lend_processor (void)
     start_thread ();
 }
 
+static uint64
+now_ns (clockid_t clock)
+{
+  struct timespec t;
+
+  clock_gettime (clock, &t);
+  return (uint64) t.tv_sec * 1000000000 + (uint64) t.tv_nsec;
+}
+
+/* As perform without waiting; notes when this thread has lost its processor meanwhile. */
+static VixError
+perform_watched (const struct request *r)
+{
+  const uint64 wall = now_ns (CLOCK_MONOTONIC), own = now_ns (CLOCK_THREAD_CPUTIME_ID);
+  const VixError err = perform (r, true);
+  const uint64 end = now_ns (CLOCK_MONOTONIC), used = now_ns (CLOCK_THREAD_CPUTIME_ID) - own;
+
+  if (end - wall > used + CROWDED_NS)
+    atomic_store_explicit (&crowded_until, end + CROWDED_FOR_NS, memory_order_relaxed);
+  return err;
+}
+
 /* As serve, for a thread of the pool.  True when it still has its processor. */
 static bool
 serve_on_processor (const struct request *r)
@@ -148,7 +176,7 @@ serve_on_processor (const struct request *r)
   VixError err = DISK_WOULD_BLOCK;
 
   if (r->operation == OPERATION_READ && latency_ms == 0)
-    err = perform (r, true);
+    err = perform_watched (r);
   if (err != DISK_WOULD_BLOCK) {
     call_back (r, err);
     return true;
@@ -248,11 +276,23 @@ hand_over (const struct request *request)
   return VIX_E_OUT_OF_MEMORY;
 }
 
+/* Small copies are done at once; beside a client that keeps a processor busy larger ones too, as a thread of the pool
+ * would wait for its time slice.
+ */
+static bool
+small (const struct request *r)
+{
+  if (r->count <= INLINE_SECTORS)
+    return true;
+  return r->count <= INLINE_SECTORS_CROWDED
+         && now_ns (CLOCK_MONOTONIC) < atomic_load_explicit (&crowded_until, memory_order_relaxed);
+}
+
 /* A client that submits the next read from each callback would otherwise use up the stack. */
 static bool
 worth_trying_at_once (const struct request *r)
 {
-  return r->operation == OPERATION_READ && r->count <= INLINE_SECTORS && latency_ms == 0 && calling_back == NULL;
+  return r->operation == OPERATION_READ && latency_ms == 0 && calling_back == NULL && small (r);
 }
 
 VixError
