@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 import subprocess
 import sys
 import textwrap
@@ -222,3 +223,20 @@ def test_every_error_and_value_can_be_imported_from_the_package() -> None:
     trees = [modules()["asyncvddk.errors"], modules()["asyncvddk.models"]]
     classes = {node.name for tree in trees for node in tree.body if isinstance(node, ast.ClassDef)}
     assert {name for name in classes if not name.startswith("_")} <= set(declared_all(modules()["asyncvddk"]) or [])
+
+
+ENGINE = ROOT / "asyncvddk" / "engine" / "src"
+ENGINE_LAYERS = ("api", "operations", "calls", "disk", "formats", "base")
+"""Folders of the engine, the top first; the exported functions are in the top one."""
+
+
+def test_the_engines_includes_run_downwards_only() -> None:
+    """A C file names headers of its own layer and of those below; every folder is on the map."""
+    assert {file.relative_to(ENGINE).parts[0] for file in ENGINE.rglob("*.[ch]")} == set(ENGINE_LAYERS)
+    upward = [
+        f"{file.relative_to(ENGINE)} -> {folder}"
+        for file in ENGINE.rglob("*.[ch]")
+        for folder in re.findall(r'^#include "(\w+)/', file.read_text("utf-8"), re.MULTILINE)
+        if ENGINE_LAYERS.index(folder) < ENGINE_LAYERS.index(file.relative_to(ENGINE).parts[0])
+    ]
+    assert not upward

@@ -54,7 +54,7 @@ class Product(NamedTuple):
 
     target: str
     sources: str
-    """Folder of its C files."""
+    """Folder of its C files, and of the headers that they name by their path from here."""
     headers: tuple[str, ...] = ()
     """Folders to search for headers besides."""
     link: tuple[str, ...] = ()
@@ -63,7 +63,7 @@ class Product(NamedTuple):
     def depends_on(self) -> Iterable[Path]:
         """Yield the files whose change calls for a new build."""
         for folder in (self.sources, *self.headers):
-            yield from sorted((PACKAGE / folder).glob("*.[ch]"))
+            yield from sorted((PACKAGE / folder).rglob("*.[ch]"))
         yield from (PACKAGE / self.sources).glob("*.map")
         yield PACKAGE / "_version.py"
         yield Path(__file__)
@@ -170,10 +170,10 @@ def is_current(product: Product, target: Path) -> bool:
 
 def command_line(product: Product, options: Options, output: Path) -> list[str]:
     """Return the command that compiles and links a product into a file."""
-    sources = sorted((PACKAGE / product.sources).glob("*.c"))
+    sources = sorted((PACKAGE / product.sources).rglob("*.c"))
     if not sources:
         raise BuildError(f"{PACKAGE / product.sources}: no C files; is the source tree complete?")
-    includes = [f"-I{PACKAGE / folder}" for folder in product.headers]
+    includes = [f"-I{PACKAGE / folder}" for folder in (product.sources, *product.headers)]
     names = [str(path) for path in sources]
     return [*compiler(options.platform), *flags(options), *includes, *product.link, *names, "-o", str(output)]
 

@@ -12,6 +12,9 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
+    from typing import TypeAlias
+
+    Progress: TypeAlias = Callable[[int], bool]
 
 SECTOR = 512
 
@@ -29,6 +32,11 @@ ProgressFunction = ctypes.CFUNCTYPE(c_char, c_void_p, c_int)
 def names(folder: Path) -> list[str]:
     """Return the sorted names of the files in a folder."""
     return sorted(file.name for file in folder.iterdir())
+
+
+def progress_arguments(progress: Progress | None) -> tuple[Any, None]:
+    """Return the last two arguments of long calls; ``progress`` returns False to cancel."""
+    return (ProgressFunction(lambda _data, percent: bytes([progress(percent)])) if progress else None), None
 
 
 class CreateParams(ctypes.Structure):
@@ -124,17 +132,45 @@ class Engine:
         disk_type: int = MONOLITHIC_SPARSE,
         *,
         adapter: int = LSILOGIC,
-        progress: Callable[[int], bool] | None = None,
+        progress: Progress | None = None,
     ) -> Path:
         """Create a disk and return its path."""
         params = CreateParams(disk_type, adapter, 13, sectors, 0, 0)
-        callback = ProgressFunction(lambda _data, percent: bytes([not progress or progress(percent)]))
-        self._call("Create", self.connection, bytes(path), byref(params), callback if progress else None, None)
+        self._call("Create", self.connection, bytes(path), byref(params), *progress_arguments(progress))
         return path
 
     def unlink(self, path: Path) -> None:
         """Delete a disk."""
         self._call("Unlink", self.connection, bytes(path))
+
+    def clone(
+        self,
+        to: Path,
+        source: Path,
+        disk_type: int = MONOLITHIC_SPARSE,
+        *,
+        overwrite: bool = False,
+        progress: Progress | None = None,
+    ) -> Path:
+        """Copy a disk into a new one and return its path."""
+        params = CreateParams(disk_type, LSILOGIC, 13, 0, 0, 0)
+        places = self.connection, bytes(to), self.connection, bytes(source)
+        told, data = progress_arguments(progress)
+        self._call("Clone", *places, byref(params), told, data, c_char(overwrite))
+        return to
+
+    def grow(self, path: Path, sectors: int, *, geometry: bool = True, progress: Progress | None = None) -> None:
+        """Give a disk a larger capacity."""
+        told = progress_arguments(progress)
+        self._call("Grow", self.connection, bytes(path), c_uint64(sectors), c_char(geometry), *told)
+
+    def rename(self, source: Path, to: Path) -> None:
+        """Rename a disk with its extents."""
+        self._call("Rename", bytes(source), bytes(to))
+
+    def check(self, path: Path, *, repair: bool = False) -> None:
+        """Check a disk, and repair it."""
+        self._call("CheckRepair", self.connection, bytes(path), c_char(repair))
 
     @contextmanager
     def open(self, path: Path | str, flags: int = 0) -> Iterator[Disk]:
@@ -193,6 +229,34 @@ class Disk:
     def flush(self) -> None:
         """Flush."""
         self.engine.call("Flush", self.handle)
+
+    def create_child(self, path: Path, disk_type: int = MONOLITHIC_SPARSE, *, progress: Progress | None = None) -> Path:
+        """Create an empty link on top of this disk and return its path."""
+        told = progress_arguments(progress)
+        self.engine.call("CreateChild", self.handle, bytes(path), c_uint32(disk_type), *told)
+        return path
+
+    def is_attach_possible(self, child: Disk) -> int:
+        """Return the code of IsAttachPossible with this one as the parent."""
+        return self.engine.code("IsAttachPossible", self.handle, child.handle)
+
+    def attach(self, child: Disk) -> None:
+        """Make this one and its parents the parents of ``child``."""
+        self.engine.call("Attach", self.handle, child.handle)
+
+    def space_for_clone(self, disk_type: int) -> int:
+        """Return bytes that a clone takes."""
+        needed = c_uint64()
+        self.engine.call("SpaceNeededForClone", self.handle, c_uint32(disk_type), byref(needed))
+        return needed.value
+
+    def shrink(self, progress: Progress | None = None) -> None:
+        """Free the grains that hold zeros."""
+        self.engine.call("Shrink", self.handle, *progress_arguments(progress))
+
+    def defragment(self, progress: Progress | None = None) -> None:
+        """Put the grains into the order of the disk."""
+        self.engine.call("Defragment", self.handle, *progress_arguments(progress))
 
     def info(self) -> dict[str, Any]:
         """Return the fields of VixDiskLibInfo."""

@@ -1,0 +1,333 @@
+/* Asynchronous requests: small reads of cached data complete at once, the rest on a pool of threads of the process. */
+#include "calls/async.h"
+
+#include <errno.h>
+#include <pthread.h>
+#include <signal.h>
+#include <stdatomic.h>
+#include <sys/sysinfo.h>
+#include <time.h>
+
+#include "base/config.h"
+#include "base/engine.h"
+#include "base/fault.h"
+#include "base/io.h"
+#include "base/log.h"
+
+#define MAX_THREADS 256
+#define DEFAULT_THREADS 16
+#define MAX_LATENCY_MS 600000
+#define INLINE_SECTORS (65536 / VIXDISKLIB_SECTOR_SIZE) /* larger copies take longer than handing over does */
+#define INLINE_SECTORS_CROWDED (1048576 / VIXDISKLIB_SECTOR_SIZE)
+#define CROWDED_NS 2000000          /* a thread that lost its processor for so long shares it with somebody busy */
+#define CROWDED_FOR_NS 2000000000
+
+struct job {
+  struct job *next;
+  struct request request;
+};
+
+static struct {
+  pthread_mutex_t lock; /* guards all below */
+  pthread_cond_t work;  /* a job came, or stopping */
+  struct job *head, *tail;
+  unsigned queued, idle, threads;
+  unsigned computing, lent; /* threads that copy cached data, and that wait for a device */
+  unsigned processors;      /* more threads that compute would only take turns */
+  bool stopping;
+  pthread_t ids[MAX_THREADS];
+} pool = { .lock = PTHREAD_MUTEX_INITIALIZER, .work = PTHREAD_COND_INITIALIZER };
+
+static unsigned max_threads = DEFAULT_THREADS; /* async_load sets these three */
+static uint64 latency_ms;
+static bool synchronous;
+
+static int start_thread (void);
+
+static atomic_uint_least64_t crowded_until; /* CLOCK_MONOTONIC, ns */
+
+static _Thread_local const struct handle *calling_back; /* whose callback runs on this thread */
+
+void
+async_load (void)
+{
+  max_threads = (unsigned) config_number ("openEngine.threads", DEFAULT_THREADS, 1, MAX_THREADS);
+  latency_ms = config_number ("openEngine.latencyMs", 0, 0, MAX_LATENCY_MS);
+  synchronous = !config_switch ("openEngine.async", true);
+  pool.processors = (unsigned) get_nprocs ();
+}
+
+void
+async_delay (void)
+{
+  struct timespec left = { (time_t) (latency_ms / 1000), (long) (latency_ms % 1000) * 1000000 };
+
+  if (latency_ms == 0)
+    return;
+  while (nanosleep (&left, &left) != 0 && errno == EINTR)
+    continue;
+}
+
+bool
+async_in_callback (const struct handle *handle)
+{
+  return calling_back == handle;
+}
+
+/* The result of the request, or DISK_WOULD_BLOCK with nowait. */
+static VixError
+perform (const struct request *r, bool nowait)
+{
+  struct disk *disk = r->handle->disk;
+
+  if (r->count == 0)
+    return VIX_OK;
+  if (r->operation == OPERATION_READ)
+    return disk_read (disk, r->start, r->count, r->buffer.in, nowait);
+  return disk_write (disk, r->start, r->count, r->buffer.out);
+}
+
+static void
+call_back (const struct request *r, VixError err)
+{
+  const struct handle *outer = calling_back;
+  VixError fault = fault_check (r->operation == OPERATION_READ ? "ReadAsync.callback" : "WriteAsync.callback");
+
+  calling_back = r->handle;
+  r->callback (r->data, fault != VIX_OK ? fault : err);
+  calling_back = outer;
+}
+
+static void
+serve (const struct request *r)
+{
+  async_delay ();
+  call_back (r, perform (r, false));
+}
+
+/* NULL: the pool stops and nothing is left to do.  The caller holds the lock, and with a job one of the processors. */
+static struct job *
+next_job (void)
+{
+  struct job *job;
+
+  while ((pool.head == NULL && !pool.stopping) || (pool.head != NULL && pool.computing >= pool.processors)) {
+    pool.idle++;
+    pthread_cond_wait (&pool.work, &pool.lock);
+    pool.idle--;
+  }
+  job = pool.head;
+  if (job != NULL) {
+    pool.head = job->next;
+    pool.queued--;
+    pool.computing++;
+  }
+  return job;
+}
+
+/* Threads beyond the processors come only in the place of those that wait for a device.  The caller holds the lock. */
+static bool
+may_start (void)
+{
+  return pool.threads < max_threads && pool.threads - pool.lent < pool.processors;
+}
+
+/* This thread is going to wait for a device: its processor is for the next job, which finds a thread. */
+static void
+lend_processor (void)
+{
+  SCOPED_LOCK (&pool.lock);
+
+  pool.computing--;
+  pool.lent++;
+  if (pool.head == NULL)
+    return;
+  if (pool.idle > 0)
+    pthread_cond_signal (&pool.work);
+  else if (may_start ())
+    start_thread ();
+}
+
+static uint64
+now_ns (clockid_t clock)
+{
+  struct timespec t;
+
+  clock_gettime (clock, &t);
+  return (uint64) t.tv_sec * 1000000000 + (uint64) t.tv_nsec;
+}
+
+/* As perform without waiting; notes when this thread has lost its processor meanwhile. */
+static VixError
+perform_watched (const struct request *r)
+{
+  const uint64 wall = now_ns (CLOCK_MONOTONIC), own = now_ns (CLOCK_THREAD_CPUTIME_ID);
+  const VixError err = perform (r, true);
+  const uint64 end = now_ns (CLOCK_MONOTONIC), used = now_ns (CLOCK_THREAD_CPUTIME_ID) - own;
+
+  if (end - wall > used + CROWDED_NS)
+    atomic_store_explicit (&crowded_until, end + CROWDED_FOR_NS, memory_order_relaxed);
+  return err;
+}
+
+/* As serve, for a thread of the pool.  True when it still has its processor. */
+static bool
+serve_on_processor (const struct request *r)
+{
+  VixError err = DISK_WOULD_BLOCK;
+
+  if (r->operation == OPERATION_READ && latency_ms == 0)
+    err = perform_watched (r);
+  if (err != DISK_WOULD_BLOCK) {
+    call_back (r, err);
+    return true;
+  }
+  lend_processor ();
+  serve (r);
+  return false;
+}
+
+static void
+end_job (bool computing)
+{
+  SCOPED_LOCK (&pool.lock);
+
+  pool.computing -= computing;
+  pool.lent -= !computing;
+}
+
+static void *
+worker (void *unused)
+{
+  const struct sched_param no_priority = { 0 };
+
+  /* Copying megabytes gives way to threads that only handle them, as the client's event loop. */
+  pthread_setschedparam (pthread_self (), SCHED_BATCH, &no_priority);
+  (void) unused;
+  for (;;) {
+    struct job *job;
+    struct handle *handle;
+    bool computing;
+
+    pthread_mutex_lock (&pool.lock);
+    job = next_job ();
+    pthread_mutex_unlock (&pool.lock);
+    if (job == NULL)
+      return NULL;
+    handle = job->request.handle;
+    computing = serve_on_processor (&job->request);
+    free (job);
+    gate_leave (&handle->requests);
+    end_job (computing);
+  }
+}
+
+/* The client's signals are not delivered to our threads.  Nonzero: errno of pthread_create.  The caller holds the lock. */
+static int
+start_thread (void)
+{
+  sigset_t all, old;
+  int err;
+
+  sigfillset (&all);
+  pthread_sigmask (SIG_SETMASK, &all, &old);
+  err = pthread_create (&pool.ids[pool.threads], NULL, worker, NULL);
+  pthread_sigmask (SIG_SETMASK, &old, NULL);
+  if (err == 0) {
+    pthread_setname_np (pool.ids[pool.threads], "vixdisklib-io");
+    pool.threads++;
+  }
+  return err;
+}
+
+/* False: no thread at all could be started.  Locks the queue. */
+static bool
+enqueue (struct job *job)
+{
+  SCOPED_LOCK (&pool.lock);
+
+  if (pool.queued >= pool.idle && may_start () && start_thread () != 0 && pool.threads == 0)
+    return false;
+  if (pool.head == NULL)
+    pool.head = job;
+  else
+    pool.tail->next = job;
+  pool.tail = job;
+  pool.queued++;
+  if (pool.computing < pool.processors) /* else a thread that computes takes it next */
+    pthread_cond_signal (&pool.work);
+  return true;
+}
+
+static VixError
+hand_over (const struct request *request)
+{
+  struct job *job = calloc (1, sizeof *job);
+  struct gate *requests = &request->handle->requests;
+
+  if (job == NULL)
+    return VIX_E_OUT_OF_MEMORY;
+  job->request = *request;
+  gate_enter (requests);
+  if (enqueue (job))
+    return VIX_ASYNC;
+  gate_leave (requests);
+  free (job);
+  engine_warn ("no thread can be started for asynchronous requests");
+  return VIX_E_OUT_OF_MEMORY;
+}
+
+/* Small copies are done at once; beside a client that keeps a processor busy larger ones too, as a thread of the pool
+ * would wait for its time slice.
+ */
+static bool
+small (const struct request *r)
+{
+  if (r->count <= INLINE_SECTORS)
+    return true;
+  return r->count <= INLINE_SECTORS_CROWDED
+         && now_ns (CLOCK_MONOTONIC) < atomic_load_explicit (&crowded_until, memory_order_relaxed);
+}
+
+/* A client that submits the next read from each callback would otherwise use up the stack. */
+static bool
+worth_trying_at_once (const struct request *r)
+{
+  return r->operation == OPERATION_READ && latency_ms == 0 && calling_back == NULL && small (r);
+}
+
+VixError
+async_submit (const struct request *request)
+{
+  if (synchronous) {
+    serve (request);
+    return VIX_ASYNC;
+  }
+  if (worth_trying_at_once (request)) {
+    VixError err = perform (request, true);
+
+    if (err != DISK_WOULD_BLOCK) {
+      call_back (request, err);
+      return VIX_ASYNC;
+    }
+  }
+  return hand_over (request);
+}
+
+void
+async_stop (void)
+{
+  unsigned threads;
+
+  pthread_mutex_lock (&pool.lock);
+  pool.stopping = true;
+  threads = pool.threads;
+  pthread_cond_broadcast (&pool.work);
+  pthread_mutex_unlock (&pool.lock);
+  for (unsigned i = 0; i < threads; i++)
+    pthread_join (pool.ids[i], NULL);
+  pthread_mutex_lock (&pool.lock);
+  pool.threads = 0;
+  pool.stopping = false;
+  pthread_mutex_unlock (&pool.lock);
+}

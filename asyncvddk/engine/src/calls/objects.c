@@ -1,0 +1,237 @@
+/* Places for connections and disk handles. */
+#include "calls/objects.h"
+
+#include "base/engine.h"
+#include "base/log.h"
+
+#define MAX_CONNECTIONS 4096
+#define MAX_HANDLES 16384
+#define REST 64 /* a freed place is used again when at least so many were freed after it */
+#define NONE (~0u)
+
+static struct connection connections[MAX_CONNECTIONS];
+static struct handle handles[MAX_HANDLES];
+
+/* Free places are a queue: taken at the head, given back at the tail. */
+struct pool {
+  pthread_mutex_t lock; /* guards all below and object.next */
+  void *places;
+  size_t stride;
+  unsigned capacity;
+  unsigned used; /* places that were ever taken */
+  unsigned head, tail, free;
+};
+
+static struct pool connection_pool = {
+  .lock = PTHREAD_MUTEX_INITIALIZER,
+  .places = connections,
+  .stride = sizeof connections[0],
+  .capacity = MAX_CONNECTIONS,
+  .head = NONE,
+  .tail = NONE,
+};
+static struct pool handle_pool = {
+  .lock = PTHREAD_MUTEX_INITIALIZER,
+  .places = handles,
+  .stride = sizeof handles[0],
+  .capacity = MAX_HANDLES,
+  .head = NONE,
+  .tail = NONE,
+};
+
+static struct object *
+place (const struct pool *pool, unsigned index)
+{
+  return (struct object *) ((char *) pool->places + index * pool->stride);
+}
+
+/* NULL: all taken.  Locks the pool. */
+static struct object *
+take (struct pool *pool)
+{
+  SCOPED_LOCK (&pool->lock);
+  struct object *object = NULL;
+
+  if (pool->free > REST || (pool->free > 0 && pool->used == pool->capacity)) {
+    object = place (pool, pool->head);
+    pool->head = object->next;
+    pool->tail = pool->head == NONE ? NONE : pool->tail;
+    pool->free--;
+  } else if (pool->used < pool->capacity)
+    object = place (pool, pool->used++);
+  if (object != NULL)
+    gate_enter (&object->calls);
+  return object;
+}
+
+/* Locks the pool. */
+static void
+give_back (struct pool *pool, struct object *object)
+{
+  SCOPED_LOCK (&pool->lock);
+  unsigned index = (unsigned) ((size_t) ((char *) object - (char *) pool->places) / pool->stride);
+
+  atomic_store (&object->state, OBJECT_FREE);
+  object->next = NONE;
+  if (pool->tail == NONE)
+    pool->head = index;
+  else
+    place (pool, pool->tail)->next = index;
+  pool->tail = index;
+  pool->free++;
+}
+
+/* NULL: not the address of an open object; else the object, in use. */
+static struct object *
+pin (const struct pool *pool, const void *client)
+{
+  size_t offset = (size_t) client - (size_t) pool->places;
+  struct object *object = (struct object *) client;
+
+  if (offset >= pool->capacity * pool->stride || offset % pool->stride != 0)
+    return NULL;
+  if (atomic_load (&object->state) != OBJECT_OPEN)
+    return NULL;
+  gate_enter (&object->calls);
+  if (atomic_load (&object->state) == OBJECT_OPEN)
+    return object;
+  gate_leave (&object->calls);
+  return NULL;
+}
+
+void
+object_publish (struct object *object)
+{
+  atomic_store (&object->state, OBJECT_OPEN);
+  gate_leave (&object->calls);
+}
+
+/* Ends the caller's use.  True for one caller only; then nobody uses the object any more and nobody can get it. */
+static bool
+retire (struct object *object)
+{
+  unsigned state = OBJECT_OPEN;
+  bool first = atomic_compare_exchange_strong (&object->state, &state, OBJECT_CLOSING);
+
+  gate_leave (&object->calls);
+  if (first)
+    gate_wait (&object->calls);
+  return first;
+}
+
+struct connection *
+connection_new (void)
+{
+  struct object *object = take (&connection_pool);
+
+  return (struct connection *) object;
+}
+
+struct handle *
+handle_new (void)
+{
+  struct object *object = take (&handle_pool);
+
+  return (struct handle *) object;
+}
+
+void
+connection_discard (struct connection *connection)
+{
+  gate_leave (&connection->object.calls);
+  give_back (&connection_pool, &connection->object);
+}
+
+void
+handle_discard (struct handle *handle)
+{
+  free (handle->path);
+  handle->path = NULL;
+  gate_leave (&handle->object.calls);
+  give_back (&handle_pool, &handle->object);
+}
+
+struct connection *
+connection_get (const void *client)
+{
+  return (struct connection *) pin (&connection_pool, client);
+}
+
+struct handle *
+handle_get (const void *client)
+{
+  return (struct handle *) pin (&handle_pool, client);
+}
+
+void
+connection_put (struct connection *connection)
+{
+  gate_leave (&connection->object.calls);
+}
+
+void
+handle_put (struct handle *handle)
+{
+  gate_leave (&handle->object.calls);
+}
+
+VixError
+handle_close (struct handle *handle)
+{
+  VixError err;
+
+  if (!retire (&handle->object))
+    return VIX_E_INVALID_ARG;
+  gate_wait (&handle->requests);
+  err = disk_close (handle->disk);
+  handle->disk = NULL;
+  free (handle->path);
+  handle->path = NULL;
+  give_back (&handle_pool, &handle->object);
+  return err;
+}
+
+/* Closes the open handles of a connection, NULL: of all. */
+static void
+close_forgotten (const struct connection *connection)
+{
+  unsigned used;
+
+  pthread_mutex_lock (&handle_pool.lock);
+  used = handle_pool.used;
+  pthread_mutex_unlock (&handle_pool.lock);
+  for (unsigned i = 0; i < used; i++) {
+    struct handle *handle = handle_get (&handles[i]);
+    bool ours = handle != NULL && (connection == NULL || handle->connection == connection);
+
+    if (ours) {
+      engine_warn ("%s is still open: closed now, its handle is no longer valid", handle->path);
+      handle_close (handle);
+    } else if (handle != NULL)
+      handle_put (handle);
+  }
+}
+
+VixError
+connection_close (struct connection *connection)
+{
+  if (!retire (&connection->object))
+    return VIX_E_DISK_INVALID_CONNECTION;
+  close_forgotten (connection);
+  give_back (&connection_pool, &connection->object);
+  return VIX_OK;
+}
+
+void
+objects_close_all (void)
+{
+  close_forgotten (NULL);
+  for (unsigned i = 0; i < MAX_CONNECTIONS; i++) {
+    struct connection *connection = connection_get (&connections[i]);
+
+    if (connection != NULL) {
+      engine_warn ("a connection is still open: closed now");
+      connection_close (connection);
+    }
+  }
+}

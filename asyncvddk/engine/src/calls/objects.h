@@ -1,0 +1,79 @@
+/* What connections and disk handles point to. */
+#ifndef ENGINE_OBJECTS_H
+#define ENGINE_OBJECTS_H
+
+#include <stdbool.h>
+
+#include "disk/disk.h"
+#include "calls/gate.h"
+
+/* Connections and handles live in two arrays whose memory is never given back, and a place is used again only after many
+ * others: so a stale, foreign or NULL pointer from the client is recognised and answered by an error code. */
+enum object_state { OBJECT_FREE, OBJECT_OPEN, OBJECT_CLOSING };
+
+struct object {
+  atomic_uint state; /* enum object_state */
+  struct gate calls; /* calls that use the object now */
+  unsigned next;     /* in the list of free places; guarded by the pool's lock */
+};
+
+struct connection {
+  struct object object;
+  bool read_only; /* set by connection_new, as all below */
+};
+
+struct handle {
+  struct object object;
+  struct gate requests; /* accepted asynchronous requests not yet called back */
+  struct connection *connection;
+  struct disk *disk;
+  char *path;
+  uint64 capacity; /* sectors */
+  bool read_only;
+  pthread_mutex_t info_lock; /* metadata and what VixDiskLib_GetInfo copies */
+};
+
+/* NULL: all places taken.  The result is in use (as by connection_get) and becomes visible with object_publish. */
+struct connection *connection_new (void);
+struct handle *handle_new (void);
+
+/* Makes the new object valid for the client and ends the caller's use of it. */
+void object_publish (struct object *object);
+
+/* Gives a new object that was never published back. */
+void connection_discard (struct connection *connection);
+void handle_discard (struct handle *handle);
+
+/* The object behind the client's pointer, kept from closing until _put; NULL for anything that is no open object. */
+struct connection *connection_get (const void *client);
+struct handle *handle_get (const void *client);
+void connection_put (struct connection *connection);
+void handle_put (struct handle *handle);
+
+/* Ends the caller's use and closes: later gets fail, running calls and requests are waited for, the place is free afterwards.
+ * The error is that of disk_close; VIX_E_INVALID_ARG, VIX_E_DISK_INVALID_CONNECTION: another thread closes it already. */
+VixError handle_close (struct handle *handle);
+VixError connection_close (struct connection *connection);
+
+/* Closes what the client forgot, with a warning for each.  Called by the last Exit. */
+void objects_close_all (void);
+
+/* For use with __attribute__ ((cleanup)): the pin of the current scope. */
+#define WITH_HANDLE __attribute__ ((cleanup (handle_unpin)))
+#define WITH_CONNECTION __attribute__ ((cleanup (connection_unpin)))
+
+static inline void
+handle_unpin (struct handle **handle)
+{
+  if (*handle != NULL)
+    handle_put (*handle);
+}
+
+static inline void
+connection_unpin (struct connection **connection)
+{
+  if (*connection != NULL)
+    connection_put (*connection);
+}
+
+#endif

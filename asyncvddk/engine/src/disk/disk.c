@@ -1,0 +1,195 @@
+/* A chain as one disk: opening, reading, writing, information, allocated areas. */
+#define _GNU_SOURCE
+#include "disk/disk.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "disk/disk_private.h"
+
+/* VIXDISKLIB_FLAG_OPEN_UNBUFFERED is a wish that is not followed: direct I/O wants buffers, sectors and grains aligned
+ * as the file system likes them, and takes from readers of the same disk the cache that makes them fast.  What is
+ * flushed is on storage in any case. */
+VixError
+disk_open (const char *path, uint32 flags, struct disk **out)
+{
+  struct disk *d = calloc (1, sizeof *d);
+  VixError r;
+
+  *out = NULL;
+  if (!d)
+    return report_no_memory ();
+  pthread_mutex_init (&d->lock, NULL);
+  d->links = 1;
+  d->single_link = flags & VIXDISKLIB_FLAG_OPEN_SINGLE_LINK;
+  r = link_open (path, !(flags & VIXDISKLIB_FLAG_OPEN_READ_ONLY), &d->top);
+  if (r == VIX_OK && !d->single_link)
+    r = chain_open_parents (d->top, &d->links);
+  if (r != VIX_OK) {
+    disk_close (d);
+    return r;
+  }
+  *out = d;
+  return VIX_OK;
+}
+
+VixError
+disk_close (struct disk *d)
+{
+  VixError r = chain_close (d->top);
+
+  while (d->texts) {
+    struct text *next = d->texts->next;
+
+    free (d->texts);
+    d->texts = next;
+  }
+  pthread_mutex_destroy (&d->lock);
+  free (d);
+  return r;
+}
+
+static VixError
+check_range (const struct disk *d, uint64 start, uint64 count)
+{
+  const uint64 capacity = link_sectors (d->top);
+
+  if (count <= capacity && start <= capacity - count)
+    return VIX_OK;
+  return report (VIX_E_DISK_OUTOFRANGE, "%s: sectors %llu to %llu asked for, the disk has %llu", d->top->path,
+                 (unsigned long long) start, (unsigned long long) (start + count - 1), (unsigned long long) capacity);
+}
+
+VixError
+disk_read (struct disk *d, uint64 start, uint64 count, uint8 *buf, bool nowait)
+{
+  VixError r = check_range (d, start, count);
+
+  return r == VIX_OK && count > 0 ? chain_read (d->top, start, count, buf, nowait) : r;
+}
+
+/* Before the first change of content in a session the disk gets a new content id, so that no changed content is ever
+ * found under the id that children and backups know.  Takes d->lock. */
+static VixError
+begin_change (struct disk *d)
+{
+  VixError r = VIX_OK;
+
+  if (atomic_load (&d->changed))
+    return VIX_OK;
+  pthread_mutex_lock (&d->lock);
+  if (!atomic_load (&d->changed)) {
+    r = descriptor_set_cid (d->top->descriptor, random_cid ());
+    if (r == VIX_OK)
+      r = link_store_descriptor (d->top);
+    atomic_store (&d->changed, r == VIX_OK);
+  }
+  pthread_mutex_unlock (&d->lock);
+  return r;
+}
+
+/* struct backing's read. */
+static VixError
+read_below (const struct backing *b, uint64_t start, uint64_t count, uint8_t *buf)
+{
+  return chain_read (b->link, start, count, buf, false);
+}
+
+static VixError
+write_extents (struct disk *d, uint64_t start, uint64_t count, const uint8_t *buf)
+{
+  VixError r = VIX_OK;
+
+  while (r == VIX_OK && count > 0) {
+    struct extent *e = link_extent (d->top, start);
+    const uint64_t inside = start - e->start, n = count < e->sectors - inside ? count : e->sectors - inside;
+    const struct backing below = { .read = read_below,
+                                   .link = d->top->parent,
+                                   .start = e->start,
+                                   .missing = link_is_child (d->top) && !d->top->parent };
+
+    if (!e->ops->write || !e->file->writable)
+      return report (VIX_E_FILE_READ_ONLY, "%s: sectors from %llu lie in an extent that cannot be written",
+                     d->top->path, (unsigned long long) start);
+    r = e->ops->write (e, inside, n, buf, &below);
+    start += n;
+    count -= n;
+    buf += n * SECTOR_SIZE;
+  }
+  return r;
+}
+
+VixError
+disk_write (struct disk *d, uint64 start, uint64 count, const uint8 *buf)
+{
+  VixError r = check_range (d, start, count);
+
+  if (r == VIX_OK && !d->top->writable)
+    r = report (VIX_E_FILE_ACCESS_ERROR, "%s: was opened read-only", d->top->path);
+  if (r != VIX_OK || count == 0)
+    return r;
+  r = begin_change (d);
+  return r == VIX_OK ? write_extents (d, start, count, buf) : r;
+}
+
+VixError
+disk_flush (struct disk *d)
+{
+  return d->top->writable ? link_flush (d->top) : VIX_OK;
+}
+
+/* The area that grows until a gap of at least one chunk follows. */
+struct allocated {
+  uint64 origin, end, chunk;
+  uint64 first, last; /* [first, last), empty at the beginning */
+  bool zeros_count;   /* single link of a chain: what hides the parent's data is no hole */
+  bool (*emit) (void *, uint64, uint64);
+  void *opaque;
+};
+
+static VixError
+emit_area (const struct allocated *a)
+{
+  const uint64 end = a->last < a->end ? a->last : a->end;
+
+  if (a->last == a->first || a->emit (a->opaque, a->first, end - a->first))
+    return VIX_OK;
+  return report_no_memory ();
+}
+
+static VixError
+add_run (void *opaque, uint64_t start, uint64_t count, enum run_kind kind)
+{
+  struct allocated *a = opaque;
+  const uint64 first = start - (start - a->origin) % a->chunk;
+  const uint64 past = (start + count - a->origin + a->chunk - 1) / a->chunk * a->chunk + a->origin;
+  VixError r = VIX_OK;
+
+  if (kind == RUN_PARENT || (kind == RUN_ZERO && !a->zeros_count))
+    return VIX_OK;
+  if (a->last == a->first || first > a->last) {
+    r = emit_area (a);
+    a->first = first;
+  }
+  a->last = past > a->last ? past : a->last;
+  return r;
+}
+
+VixError
+disk_allocated (struct disk *d, uint64 start, uint64 count, uint64 chunk,
+                bool (*emit) (void *opaque, uint64 off, uint64 len), void *opaque)
+{
+  struct allocated a = { .origin = start,
+                         .end = start + count,
+                         .chunk = chunk,
+                         .first = start,
+                         .last = start,
+                         .zeros_count = d->single_link && link_is_child (d->top),
+                         .emit = emit,
+                         .opaque = opaque };
+  VixError r = check_range (d, start, count);
+
+  if (r == VIX_OK && count > 0)
+    r = chain_scan (d->top, start, count, add_run, &a);
+  return r == VIX_OK ? emit_area (&a) : r;
+}

@@ -1,0 +1,219 @@
+/* Where the sectors of a hosted sparse extent are. */
+#define _GNU_SOURCE
+#include <stdlib.h>
+#include <string.h>
+
+#include "formats/sparse/sparse.h"
+
+static enum run_kind
+kind_of_entry (const struct sparse *s, uint32_t entry)
+{
+  return entry == 0 ? RUN_PARENT : entry == SPARSE_GTE_ZEROED && s->zeroed_grains ? RUN_ZERO : RUN_DATA;
+}
+
+static bool
+is_grain (const struct sparse *s, uint32_t entry)
+{
+  return entry >= s->first_grain && entry < atomic_load_explicit (&s->end, memory_order_relaxed);
+}
+
+/* How many entries from i on continue what entry i begins: the same kind, data also in the file. */
+static uint32_t
+entries_in_run (const struct sparse *s, const struct table *t, uint32_t i, uint32_t max)
+{
+  const uint64_t first = le32toh (t->entries[i]);
+  const uint64_t step = kind_of_entry (s, (uint32_t) first) == RUN_DATA ? grain_sectors (s) : 0;
+  uint32_t n = 1;
+
+  if (step && s->compressed)
+    return 1;
+  while (n < max && le32toh (t->entries[i + n]) == first + n * step)
+    ++n;
+  return n;
+}
+
+/* The run at start, whose grain table is t.  Needs the lock for reading. */
+static VixError
+run_in_table (const struct sparse *s, const struct table *t, uint64_t start, uint64_t count, struct run *run)
+{
+  const uint64_t skip = start & (grain_sectors (s) - 1);
+  const uint32_t i = (uint32_t) (start >> s->grain_bits) & (table_entries (s) - 1);
+  const uint32_t entry = le32toh (t->entries[i]);
+  uint64_t max = (skip + count + grain_sectors (s) - 1) >> s->grain_bits;
+  uint64_t sectors;
+
+  run->kind = kind_of_entry (s, entry);
+  if (run->kind == RUN_DATA && !is_grain (s, entry))
+    return report (VIX_E_DISK_NEEDSREPAIR,
+                   "%s: grain table %u, entry %u: sector %u holds no grain (grains lie from %llu to %llu); "
+                   "the tables are damaged",
+                   s->base.file->path, t->index, i, entry, (unsigned long long) s->first_grain,
+                   (unsigned long long) s->end);
+  if (max > table_entries (s) - i)
+    max = table_entries (s) - i;
+  sectors = ((uint64_t) entries_in_run (s, t, i, (uint32_t) max) << s->grain_bits) - skip;
+  run->count = sectors < count ? sectors : count;
+  run->offset = (entry + (s->compressed ? 0 : skip)) * SECTOR_SIZE;
+  return VIX_OK;
+}
+
+/* The run at start, which no table covers.  Needs the lock for reading. */
+static VixError
+run_without_table (const struct sparse *s, uint32_t index, uint64_t start, uint64_t count, struct run *run)
+{
+  const unsigned bits = s->grain_bits + s->table_bits;
+  uint64_t sectors;
+
+  while (index < s->n_tables && s->gd[index] == 0 && ((uint64_t) index << bits) < start + count)
+    ++index;
+  sectors = ((uint64_t) index << bits) - start;
+  run->kind = RUN_PARENT;
+  run->count = sectors < count ? sectors : count;
+  return VIX_OK;
+}
+
+VixError
+sparse_map (struct extent *e, uint64_t start, uint64_t count, bool nowait, struct run *run)
+{
+  struct sparse *s = (struct sparse *) e;
+  const uint32_t index = (uint32_t) (start >> (s->grain_bits + s->table_bits));
+  struct table *t;
+  VixError r;
+
+  pthread_rwlock_rdlock (&s->lock);
+  while (!(t = cache_find (s, index)) && s->gd[index] != 0) {
+    pthread_rwlock_unlock (&s->lock);
+    r = cache_load (s, index, nowait);
+    if (r != VIX_OK)
+      return r;
+    pthread_rwlock_rdlock (&s->lock);
+  }
+  r = t ? run_in_table (s, t, start, count, run) : run_without_table (s, index, start, count, run);
+  pthread_rwlock_unlock (&s->lock);
+  return r;
+}
+
+/* A scan under way: the run that grows until the kind changes. */
+struct scan {
+  struct sparse *s;
+  uint64_t start, end;   /* asked for */
+  uint64_t first, count; /* of the growing run */
+  enum run_kind kind;
+  uint32_t *copy; /* one table, when the cache has a newer one than the file */
+  scan_function *f;
+  void *opaque;
+};
+
+/* Adds grains [first, first+n) of one kind. */
+static VixError
+scan_add (struct scan *c, uint64_t first, uint64_t n, enum run_kind kind)
+{
+  uint64_t start = first << c->s->grain_bits, end = (first + n) << c->s->grain_bits;
+  VixError r = VIX_OK;
+
+  start = start < c->start ? c->start : start;
+  end = end > c->end ? c->end : end;
+  if (start >= end)
+    return VIX_OK;
+  if (c->count > 0 && c->kind == kind) {
+    c->count += end - start;
+    return VIX_OK;
+  }
+  if (c->count > 0)
+    r = c->f (c->opaque, c->first, c->count, c->kind);
+  c->first = start;
+  c->count = end - start;
+  c->kind = kind;
+  return r;
+}
+
+/* How many entries from first on, of n, are of the kind of the first. */
+static uint32_t
+same_kind (const struct sparse *s, const uint32_t *first, uint32_t n)
+{
+  const uint32_t highest_zero = s->zeroed_grains ? SPARSE_GTE_ZEROED : 0;
+  uint32_t i = 0;
+
+  if (*first == 0) {
+    while (i + 8 <= n
+           && (first[i] | first[i + 1] | first[i + 2] | first[i + 3] | first[i + 4] | first[i + 5] | first[i + 6]
+               | first[i + 7])
+                  == 0)
+      i += 8;
+    while (i < n && first[i] == 0)
+      ++i;
+  }
+  else if (le32toh (*first) <= highest_zero)
+    while (i < n && first[i] == *first)
+      ++i;
+  else
+    while (i < n && le32toh (first[i]) > highest_zero)
+      ++i;
+  return i;
+}
+
+static VixError
+scan_entries (struct scan *c, uint32_t index, const uint32_t *entries)
+{
+  const uint32_t n = table_entries (c->s);
+  const uint64_t first = (uint64_t) index << c->s->table_bits;
+  VixError r = VIX_OK;
+
+  for (uint32_t i = 0, run; r == VIX_OK && i < n; i += run) {
+    run = same_kind (c->s, entries + i, n - i);
+    r = scan_add (c, first + i, run, kind_of_entry (c->s, le32toh (entries[i])));
+  }
+  return r;
+}
+
+/* A table with changes that are not in the file yet: copied to c->copy.  Takes the lock. */
+static bool
+changed_table (struct scan *c, uint32_t index)
+{
+  struct sparse *s = c->s;
+  const struct table *t;
+  bool changed;
+
+  pthread_rwlock_rdlock (&s->lock);
+  t = s->slots[index] ? &s->tables[s->slots[index] - 1] : NULL;
+  changed = t && t->dirty;
+  if (changed)
+    memcpy (c->copy, t->entries, s->table_bytes);
+  pthread_rwlock_unlock (&s->lock);
+  return changed;
+}
+
+static VixError
+scan_tables (void *opaque, uint32_t first, uint32_t n, const uint32_t *entries)
+{
+  struct scan *c = opaque;
+  const bool look = atomic_load (&c->s->n_dirty) > 0;
+  VixError r = VIX_OK;
+
+  if (!entries && !look)
+    return scan_add (c, (uint64_t) first << c->s->table_bits, (uint64_t) n << c->s->table_bits, RUN_PARENT);
+  for (uint32_t i = 0; r == VIX_OK && i < n; ++i)
+    if (look && changed_table (c, first + i))
+      r = scan_entries (c, first + i, c->copy);
+    else if (entries)
+      r = scan_entries (c, first + i, entries + ((uint64_t) i << c->s->table_bits));
+    else
+      r = scan_add (c, (uint64_t) (first + i) << c->s->table_bits, table_entries (c->s), RUN_PARENT);
+  return r;
+}
+
+VixError
+sparse_scan (struct extent *e, uint64_t start, uint64_t count, scan_function *f, void *opaque)
+{
+  struct sparse *s = (struct sparse *) e;
+  const unsigned bits = s->grain_bits + s->table_bits;
+  CLEANUP_FREE uint32_t *copy = malloc (s->table_bytes);
+  struct scan c = { .s = s, .start = start, .end = start + count, .copy = copy, .f = f, .opaque = opaque };
+  VixError r = copy ? walk_tables (s, s->gd, (uint32_t) (start >> bits), (uint32_t) ((start + count - 1) >> bits) + 1,
+                                   scan_tables, &c)
+                    : report_no_memory ();
+
+  if (r == VIX_OK && c.count > 0)
+    r = f (opaque, c.first, c.count, c.kind);
+  return r;
+}

@@ -1,0 +1,110 @@
+/* An open hosted sparse extent, shared by the sparse_*.c files. */
+#ifndef ENGINE_SPARSE_H
+#define ENGINE_SPARSE_H
+
+#include <endian.h>
+#include <pthread.h>
+
+#include "formats/extent.h"
+#include "formats/sparse/format.h"
+
+/* One cached grain table. */
+struct table {
+  uint32_t index;    /* which of the grain directory */
+  bool dirty;        /* holds entries that the file does not; never evicted then */
+  bool compared;     /* equal to its redundant copy */
+  uint32_t version;  /* changes so far */
+  atomic_bool used;  /* since the clock's hand passed */
+  uint32_t *entries; /* little-endian; NULL: slot never used */
+};
+
+/* Grains that a writer is allocating. */
+struct range {
+  uint64_t first, end;
+  struct range *next;
+};
+
+struct sparse {
+  struct extent base;
+  unsigned grain_bits, table_bits; /* log2 of sectors per grain and of entries per table */
+  uint32_t table_sectors;
+  size_t table_bytes;
+  uint32_t n_tables;
+  bool redundant, zeroed_grains;
+  bool compressed; /* entries lead to compressed grains, one by one */
+  uint64_t first_grain; /* no grain lies before this sector */
+  uint64_t gd_offset, rgd_offset, descriptor_end;
+  bool found_unclean; /* when it was opened */
+  bool verified;      /* all tables were checked when it was opened for writing */
+
+  _Atomic uint64_t end; /* sector where the next grain goes; for reading, where the file ends */
+
+  pthread_rwlock_t lock; /* guards gd, rgd, the cache and the entries in it; never held over I/O */
+  uint32_t *gd, *rgd;    /* little-endian; rgd only when opened for writing */
+  uint16_t *slots;       /* per table: slot in tables + 1, 0 if not cached */
+  struct table *tables;
+  uint32_t max_tables, hand;
+  uint32_t epoch; /* flushes so far: a table read from the file before one may be out of date after it */
+  _Atomic uint32_t n_dirty;
+  _Atomic uint64_t pending; /* sectors allocated since the last flush */
+
+  pthread_mutex_t flushing;   /* one flush at a time */
+  pthread_mutex_t allocation; /* guards ranges, unclean, creation of tables */
+  pthread_cond_t released;    /* a range went */
+  struct range *ranges;
+  bool unclean;         /* uncleanShutdown was set by us */
+  atomic_bool unsynced; /* written since the last fdatasync */
+};
+
+static inline uint64_t
+round_up (uint64_t n, uint64_t to)
+{
+  return (n + to - 1) / to * to;
+}
+
+static inline uint64_t
+grain_sectors (const struct sparse *s)
+{
+  return 1ull << s->grain_bits;
+}
+
+static inline uint32_t
+table_entries (const struct sparse *s)
+{
+  return 1u << s->table_bits;
+}
+
+/* header.c: reads and judges the header; where the directory must lie is known afterwards. */
+VixError sparse_read_header (const struct file *f, struct sparse_header *h);
+VixError sparse_check_header (const struct file *f, const struct sparse_header *h, uint64_t line_sectors);
+VixError sparse_check_directory (const struct file *f, const struct sparse_header *h);
+
+/* cache.c.  cache_find needs the lock; the others take it. */
+VixError cache_init (struct sparse *s);
+void cache_free (struct sparse *s);
+struct table *cache_find (struct sparse *s, uint32_t index);
+VixError cache_load (struct sparse *s, uint32_t index, bool nowait);
+
+/* tables.c.  Tables [first, first+n) of a directory one behind the other; entries NULL: all are zeros. */
+typedef VixError table_function (void *opaque, uint32_t first, uint32_t n, const uint32_t *entries);
+VixError walk_tables (struct sparse *s, const uint32_t *directory, uint32_t first, uint32_t end, table_function *f,
+                      void *opaque);
+
+/* check.c: refuses an extent whose tables could make a write destroy other data.  Opened for writing only. */
+VixError sparse_verify (struct sparse *s);
+VixError sparse_compare_table (struct sparse *s, uint32_t index);
+
+/* create.c: header and empty tables of a new extent; with a descriptor inside if one is given. */
+VixError create_sparse_extent (const struct file *f, uint64_t sectors, const char *descriptor, size_t descriptor_len);
+
+/* map.c. */
+VixError sparse_map (struct extent *e, uint64_t start, uint64_t count, bool nowait, struct run *run);
+VixError sparse_scan (struct extent *e, uint64_t start, uint64_t count, scan_function *f, void *opaque);
+
+/* write.c, flush.c. */
+VixError sparse_write (struct extent *e, uint64_t start, uint64_t count, const uint8_t *buf,
+                       const struct backing *below);
+VixError sparse_flush (struct extent *e);
+VixError sparse_finish (struct sparse *s);
+
+#endif
