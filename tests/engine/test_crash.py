@@ -2,188 +2,185 @@
 
 from __future__ import annotations
 
+import itertools
+import os
 import random
-import struct
-import subprocess
-from dataclasses import dataclass, field
+import shutil
+import tempfile
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.engine.craft import Sparse, descriptor
-from tests.engine.driver import LOADER_ENVIRONMENT, READ_ONLY, SECTOR
+from tests.engine.crash import Outcome, Runner, Storage, compile_runner, events, inodes, load, store
+from tests.engine.crash_scenarios import SCENARIOS, Kept, Scenario, probes
+from tests.engine.driver import READ_ONLY, SECTOR, names
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from tests.engine.crash import Files
     from tests.engine.driver import Disk, Engine
-    from tests.engine.qemu import Qemu
 
-HERE = Path(__file__).parent
-INCLUDE = HERE.parents[1] / "asyncvddk" / "engine" / "include"
-RECORD = struct.Struct("<cQQQ")
-ROUNDS = 30
-SHARE = 0.25  # of the moments that are tried
-SECTORS = 65536 + 77
+SAMPLES = int(os.environ.get("ASYNCVDDK_CRASH_SAMPLES", "8"))
+"""Power cuts per scenario."""
+
+NOT_SUPPORTED, NEEDS_REPAIR = 6, 16006
+MEMORY = Path("/dev/shm")  # noqa: S108 (a folder with a random name is made there)
 
 
-@dataclass(frozen=True, slots=True)
-class Event:
-    """One record of crash_recorder.c."""
-
-    kind: str
-    inode: int
-    offset: int
-    data: bytes
+@pytest.fixture(scope="session")
+def runner(gcc: str, library: Path) -> Iterator[Runner]:
+    """Compile the program that dies; its disks are in memory."""
+    with tempfile.TemporaryDirectory(dir=MEMORY if MEMORY.is_dir() else None) as folder:
+        (Path(folder) / "disks").mkdir()
+        yield Runner(compile_runner(gcc, Path(folder)), library, Path(folder) / "disks")
 
 
-@dataclass
-class Storage:
-    """One file as storage has it: what was synced for certain, what was written since perhaps."""
+class Content:
+    """What each sector of the compared areas may hold."""
 
-    durable: bytearray
-    pending: list[tuple[int, bytes]] = field(default_factory=list)
+    def __init__(self, engine: Engine, path: Path | None, scenario: Scenario) -> None:
+        """Read a disk before; None: zeros."""
+        self.commands = [line.split() for line in scenario.commands]
+        self.before: dict[int, bytes] = {}
+        self.areas: list[tuple[int, int]] = []
+        if path is not None:
+            with engine.open(path, READ_ONLY) as disk:
+                self.areas = probes(disk.capacity)
+                self.areas += [(int(words[1]), int(words[2])) for words in self.commands if words[0] == "write"]
+                for start, count in self.areas:
+                    content = disk.read(start, count)
+                    self.before |= {start + i: part(content, i) for i in range(count)}
 
-    def sync(self) -> None:
-        """All of it is on storage."""
-        self.durable = self.with_writes(self.pending)
-        self.pending = []
+    def allowed(self, returned: int) -> dict[int, list[bytes]]:
+        """Return the possible contents of written sectors when so many commands had returned."""
+        values: dict[int, list[bytes]] = {}
+        for number, words in enumerate(self.commands[: returned + 1], start=1):
+            if words[0] == "write":
+                for sector in range(int(words[1]), int(words[1]) + int(words[2])):
+                    values.setdefault(sector, [self.before[sector]]).append(bytes([int(words[3])]) * SECTOR)
+            elif words[0] in {"flush", "close"} and number <= returned:
+                for found in values.values():
+                    del found[:-1]
+        return values
 
-    def with_writes(self, writes: list[tuple[int, bytes]]) -> bytearray:
-        """Return the file with some writes that came after the last sync."""
-        image = bytearray(self.durable)
-        for offset, data in writes:
-            image.extend(bytes(max(0, offset + len(data) - len(image))))
-            image[offset : offset + len(data)] = data
-        return image
-
-    def after_power_cut(self, choose: random.Random) -> bytearray:
-        """Any sector of any write since the last sync may have reached storage, or not."""
-        pieces = [
-            (offset + at, data[at : at + SECTOR]) for offset, data in self.pending for at in range(0, len(data), SECTOR)
-        ]
-        keep = choose.choice((0.1, 0.5, 0.9))
-        return self.with_writes([piece for piece in pieces if choose.random() < keep])
-
-
-@dataclass
-class Expected:
-    """For each sector the values that it may have: the flushed one, and those written since."""
-
-    values: dict[int, list[int]] = field(default_factory=dict)
-    areas: set[tuple[int, int]] = field(default_factory=set)
-
-    def write(self, start: int, count: int, value: int) -> None:
-        """Any of the sectors may change from now on."""
-        self.areas.add((start, count + 1))
-        for sector in range(start, start + count):
-            self.values.setdefault(sector, [0]).append(value)
-
-    def flush(self) -> None:
-        """Make what was written last certain."""
-        for values in self.values.values():
-            del values[:-1]
-
-    def check(self, disk: Disk, below: bytes) -> None:
-        """Compare all sectors that were ever written, and the one behind each write."""
-        for start, count in self.areas:
+    def check(self, disk: Disk, returned: int) -> None:
+        """Compare."""
+        allowed = self.allowed(returned)
+        for start, count in self.areas or probes(disk.capacity):
             content = disk.read(start, count)
             for i in range(count):
-                old = part(below, start + i)
-                values = self.values.get(start + i, [0])
-                allowed = [bytes([value]) * SECTOR if value else old for value in values]
+                expected = allowed.get(start + i) or [self.before.get(start + i, bytes(SECTOR))]
                 found = part(content, i)
-                assert found in allowed, f"sector {start + i} is {found[0]}, expected one of {values}"
+                assert found in expected, f"sector {start + i} is {found[0]}, not {[value[0] for value in expected]}"
 
 
-def part(content: bytes | bytearray, sector: int) -> bytes | bytearray:
+def part(content: bytes | bytearray, sector: int) -> bytes:
     """Return one sector."""
-    return content[sector * SECTOR : (sector + 1) * SECTOR]
-
-
-def events(log: Path) -> Iterator[Event]:
-    """Read the recorder's log."""
-    data = memoryview(log.read_bytes())
-    position = 0
-    while position < len(data):
-        kind, inode, offset, length = RECORD.unpack_from(data, position)
-        position += RECORD.size
-        yield Event(kind.decode(), inode, offset, bytes(data[position : position + length]))
-        position += length
-
-
-@pytest.fixture(scope="module")
-def recorder(gcc: str, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Compile the recorder."""
-    program = tmp_path_factory.mktemp("recorder") / "crash_recorder"
-    flags = ["-Wall", "-Wextra", "-Werror", "-rdynamic", f"-I{INCLUDE}"]
-    subprocess.run([gcc, *flags, HERE / "crash_recorder.c", "-o", program, "-ldl"], check=True)
-    return program
-
-
-def survive(engine: Engine, path: Path, expected: Expected, below: bytes) -> None:
-    """Open as a reader, then as a writer, who mends; write something; all is well afterwards."""
-    with engine.open(path, READ_ONLY) as disk:
-        expected.check(disk, below)
-    with engine.open(path) as disk:
-        expected.check(disk, below)
-        disk.write(SECTORS - 1, b"\xfe" * SECTOR)
-    assert path.read_bytes()[72] == 0
-    with engine.open(path) as disk:
-        expected.check(disk, below)
-        assert disk.read(SECTORS - 1, 1) == b"\xfe" * SECTOR
+    return bytes(content[sector * SECTOR : (sector + 1) * SECTOR])
 
 
 @dataclass
-class Recorded:
-    """A disk of whose life all events were recorded, and what it showed before."""
+class Case:
+    """A scenario in its folder, and how things stand without a crash."""
 
-    path: Path
-    below: bytes
-    before: bytes
-    events: list[Event]
+    scenario: Scenario
+    engine: Engine
+    runner: Runner
+    before: Files
+    contents: dict[str, Content]
+    final: list[str]
+
+    def check(self, returned: int) -> None:
+        """Whatever a crash left opens, after a repair at most, shows what it must, and takes the commands again."""
+        folder = self.runner.folder
+        for kept in self.scenario.disks:
+            present = [name for name in kept.names if (folder / name).exists()]
+            assert present or returned < kept.made_by or kept.deleted_by, names(folder)
+            assert not (present and kept.deleted_by and returned >= kept.deleted_by), names(folder)
+            for name in present:
+                self.survive(folder / name, kept, returned)
+        self.repeat(returned)
+
+    def survive(self, path: Path, kept: Kept, returned: int) -> None:
+        """Repair, open as a reader, then as a writer; write something; all is well afterwards."""
+        engine, content = self.engine, self.contents[kept.like]
+        error = engine.open_error(path)
+        assert error is None or error.code == NEEDS_REPAIR, error
+        engine.check(path, repair=True)
+        engine.check(path)
+        with engine.open(path, READ_ONLY) as disk:
+            content.check(disk, returned)
+            last = disk.capacity - 1
+        if not kept.writable:
+            return
+        with engine.open(path) as disk:
+            content.check(disk, returned)
+            disk.write(last, b"\xfe" * SECTOR)
+        with engine.open(path, READ_ONLY) as disk:
+            content.check(disk, returned)
+            assert disk.read(last, 1) == b"\xfe" * SECTOR
+
+    def repeat(self, returned: int) -> None:
+        """The commands work on what is left, and leave what they leave without a crash."""
+        if returned == len(self.scenario.commands):
+            return
+        outcome = self.runner.complete(self.scenario.commands)
+        assert outcome.returned == len(self.scenario.commands), outcome
+        assert names(self.runner.folder) == self.final
 
 
-@pytest.fixture(params=["base", "child"])
-def recorded(request: pytest.FixtureRequest, engine: Engine, library: Path, recorder: Path, tmp_path: Path) -> Recorded:
-    """Record writes to an empty disk, or to one whose parent shows through."""
-    base = Sparse(sectors=SECTORS, grains={i * 23: i for i in range(1, 20)})
-    path = tmp_path / "disk.vmdk"
-    if request.param == "child":
-        base.save(tmp_path / "base.vmdk")
-        keys = {"parentCID": "12345678", "parentFileNameHint": '"base.vmdk"'}
-        Sparse(sectors=SECTORS, grains={}, text=descriptor(f'RW {SECTORS} SPARSE "disk.vmdk"', **keys)).save(path)
-    else:
-        engine.create(path, SECTORS)
-    below = base.content() if request.param == "child" else bytes(SECTORS * SECTOR)
-    before, log = path.read_bytes(), tmp_path / "log"
-    subprocess.run([recorder, library, path, log, "1", str(ROUNDS)], check=True, env=LOADER_ENVIRONMENT)
-    return Recorded(path, below, before, list(events(log)))
+@pytest.fixture(params=SCENARIOS)
+def case(request: pytest.FixtureRequest, engine: Engine, runner: Runner) -> Iterator[Case]:
+    """Prepare the disks of one scenario and run it once without a crash."""
+    scenario = SCENARIOS[request.param]
+    store(runner.folder, {})
+    scenario.prepare(engine, runner.folder)
+    before = load(runner.folder)
+    contents = {
+        kept.like: Content(engine, runner.folder / kept.like if kept.like else None, scenario)
+        for kept in scenario.disks
+    }
+    outcome = runner.complete(scenario.commands)
+    if outcome.code == NOT_SUPPORTED:
+        pytest.skip("the engine does not have this call yet")
+    assert outcome.returned == len(scenario.commands), outcome
+    yield Case(scenario, engine, runner, before, contents, names(runner.folder))
+    store(runner.folder, {})
 
 
-def test_flushed_data_survives_a_crash_at_any_moment(recorded: Recorded, engine: Engine, qemu: Qemu) -> None:
-    """At random ones of the recorded changes, the process dies and the power goes.
+def test_process_may_die_at_any_call_that_changes_a_file(case: Case) -> None:
+    """Before each such call, and in the middle of each write."""
+    commands, log = case.scenario.commands, case.runner.folder.parent / "log"
+    store(case.runner.folder, case.before)
+    case.runner.run("log", log, commands)
+    torn = [event.call for event in events(log) if event.kind == "W" and len(event.data) > SECTOR]
+    moments = (("die", n) for n in itertools.count(1))
+    for mode, n in itertools.chain((("tear", n) for n in torn), moments):
+        store(case.runner.folder, case.before)
+        outcome = case.runner.run(mode, n, commands)
+        case.check(outcome.returned)
+        if not outcome.killed:
+            return
 
-    When the process dies, all writes so far are in the file; when the power goes, any sectors of those since the last
-    sync are.
-    """
-    choose = random.Random(1)
-    file, expected, crashes = Storage(bytearray(recorded.before)), Expected(), 0
-    for event in recorded.events:
-        if event.kind == "C":
-            expected.write(event.inode, int.from_bytes(event.data, "little"), event.offset)
-        elif event.kind == "F":
-            expected.flush()
-        elif event.kind == "S":
-            file.sync()
+
+def test_power_may_fail_at_any_moment(case: Case) -> None:
+    """Any sectors that were not synced are lost, and the last changes to the folder that were not."""
+    choose = random.Random(case.scenario.name)
+    log = case.runner.folder.parent / "log"
+    store(case.runner.folder, case.before)
+    storage = inodes(case.runner.folder)
+    case.runner.run("log", log, case.scenario.commands)
+    recorded = list(events(log))
+    moments = sorted(choose.choices(range(len(recorded)), k=SAMPLES))
+    returned = 0
+    for number, event in enumerate(recorded):
+        if event.kind == "K":
+            returned = event.file
         else:
-            file.pending.append((event.offset, event.data))
-        if event.kind == "F" or choose.random() > SHARE:
-            continue
-        for image in (file.with_writes(file.pending), file.after_power_cut(choose)):
-            recorded.path.write_bytes(image)
-            survive(engine, recorded.path, expected, recorded.below)
-            crashes += 1
-    assert crashes > 10
-    qemu.check(recorded.path)
+            storage.take(event)
+        for _ in range(moments.count(number)):
+            store(case.runner.folder, storage.after_power_cut(choose))
+            case.check(returned)

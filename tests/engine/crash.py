@@ -1,0 +1,198 @@
+"""Processes that die at any call that changes a file, and storage that loses what was not synced."""
+
+from __future__ import annotations
+
+import os
+import signal
+import struct
+import subprocess
+from collections import defaultdict
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from tests.engine.driver import LOADER_ENVIRONMENT, SECTOR
+
+if TYPE_CHECKING:
+    import random
+    from collections.abc import Iterator
+
+HERE = Path(__file__).parent
+INCLUDE = HERE.parents[1] / "asyncvddk" / "engine" / "include"
+RECORD = struct.Struct("<cQQQQ")
+
+Files = dict[str, bytes]
+
+
+def compile_runner(gcc: str, folder: Path) -> Path:
+    """Compile crash_run."""
+    program = folder / "crash_run"
+    flags = ["-O1", "-Wall", "-Wextra", "-Werror", "-rdynamic", "-pthread", f"-I{INCLUDE}"]
+    subprocess.run([gcc, *flags, HERE / "crash_shim.c", HERE / "crash_run.c", "-o", program, "-ldl"], check=True)
+    return program
+
+
+def load(folder: Path) -> Files:
+    """Return the files of a folder by name."""
+    return {path.name: path.read_bytes() for path in folder.iterdir()}
+
+
+def store(folder: Path, files: Files) -> None:
+    """Make a folder hold these files and no others."""
+    for path in folder.iterdir():
+        path.unlink()
+    for name, data in files.items():
+        (folder / name).write_bytes(data)
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """How far a process came."""
+
+    returned: int
+    """Commands that had returned."""
+    killed: bool
+    code: int
+    """Error of the command that ended it."""
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Runner:
+    """Runs commands of crash_run.c in a folder."""
+
+    program: Path
+    library: Path
+    folder: Path
+
+    def run(self, mode: str, argument: str | int, commands: tuple[str, ...]) -> Outcome:
+        """Run them; ``mode`` is die, tear or log."""
+        line = [self.program, self.library, mode, str(argument), *commands]
+        done = subprocess.run(line, cwd=self.folder, env=LOADER_ENVIRONMENT, capture_output=True, text=True, check=False)
+        lines = done.stdout.split("\n")[:-1]
+        code = int(lines.pop().split()[1]) if lines and lines[-1].startswith("error") else 0
+        killed = done.returncode == -signal.SIGKILL
+        assert killed or done.returncode == (1 if code else 0), (done.returncode, done.stderr)
+        return Outcome(len(lines), killed, code, done.stderr)
+
+    def complete(self, commands: tuple[str, ...]) -> Outcome:
+        """Run to the end."""
+        return self.run("die", 0, commands)
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """One record of crash_shim.c."""
+
+    kind: str
+    file: int
+    offset: int
+    call: int
+    data: bytes
+
+    @property
+    def names(self) -> list[str]:
+        """Return the names in the data, without folders."""
+        return [os.path.basename(name) for name in self.data.decode().split("\0")]  # noqa: PTH119
+
+
+def events(log: Path) -> Iterator[Event]:
+    """Read a log."""
+    data = log.read_bytes()
+    position = 0
+    while position < len(data):
+        kind, file, offset, call, length = RECORD.unpack_from(data, position)
+        position += RECORD.size
+        yield Event(kind.decode(), file, offset, call, data[position : position + length])
+        position += length
+
+
+def apply(image: bytearray, event: Event) -> None:
+    """Make one change to a file."""
+    if event.kind == "T":
+        del image[event.offset :]
+        image.extend(bytes(event.offset - len(image)))
+        return
+    data = event.data if event.kind == "W" else bytes(max(0, min(event.call, len(image) - event.offset)))
+    image.extend(bytes(max(0, event.offset + len(data) - len(image))))
+    image[event.offset : event.offset + len(data)] = data
+
+
+def apply_name(names: dict[str, int], event: Event) -> None:
+    """Make one change to a folder."""
+    if event.kind == "O":
+        names[event.names[0]] = event.file
+    elif event.kind == "U":
+        del names[event.names[0]]
+    elif event.kind == "R":
+        names[event.names[1]] = names.pop(event.names[0])
+    elif event.kind == "L":
+        names[event.names[1]] = names[event.names[0]]
+    else:
+        raise NotImplementedError(event.kind)
+
+
+@dataclass
+class Storage:
+    """A folder as storage has it: what is certain, and what was done since and may be lost.
+
+    Of a file any sectors may be lost that were not synced; of the folder the last changes since it was synced.
+    """
+
+    names: dict[str, int]
+    files: dict[int, bytearray]
+    changes: dict[int, list[Event]] = field(default_factory=lambda: defaultdict(list))
+    renames: list[Event] = field(default_factory=list)
+
+    def take(self, event: Event) -> None:
+        """Note a change, or make changes certain."""
+        if event.kind == "S":
+            for change in self.changes.pop(event.file, []):
+                apply(self.files.setdefault(event.file, bytearray()), change)
+        elif event.kind == "D":
+            for change in self.renames:
+                apply_name(self.names, change)
+            self.renames = []
+        elif event.kind in "WTZ":
+            self.changes[event.file].append(event)
+        elif event.kind in "OULR":
+            self.renames.append(event)
+        else:
+            raise NotImplementedError(event.kind)
+
+    def after_power_cut(self, choose: random.Random) -> Files:
+        """Return what may be found when power is back."""
+        names = dict(self.names)
+        share = choose.choice((0.0, 0.1, 0.5, 0.9, 1.0))
+        for change in self.renames[: choose.randint(0, len(self.renames)) if share < 1 else None]:
+            apply_name(names, change)
+        images = {}
+        for name, file in names.items():
+            image = bytearray(self.files.get(file, b""))
+            for change in self.changes.get(file, []):
+                for piece in pieces(change):
+                    if choose.random() < share:
+                        apply(image, piece)
+            images[name] = bytes(image)
+        return images
+
+
+def pieces(event: Event) -> Iterator[Event]:
+    """Split a write where sectors of the file begin; other changes are made as a whole or not."""
+    if event.kind != "W":
+        yield event
+        return
+    at = 0
+    while at < len(event.data):
+        end = at + SECTOR - (event.offset + at) % SECTOR
+        yield Event("W", event.file, event.offset + at, 0, event.data[at:end])
+        at = end
+
+
+def inodes(folder: Path) -> Storage:
+    """Return a folder as certain storage."""
+    paths = list(folder.iterdir())
+    return Storage(
+        {path.name: path.stat().st_ino for path in paths},
+        {path.stat().st_ino: bytearray(path.read_bytes()) for path in paths},
+    )
