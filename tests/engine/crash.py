@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import struct
 import subprocess
@@ -32,16 +33,22 @@ def compile_runner(gcc: str, folder: Path) -> Path:
     return program
 
 
+def names(folder: Path) -> list[str]:
+    """Return the sorted paths of files and folders below a folder."""
+    return sorted(str(path.relative_to(folder)) for path in folder.rglob("*"))
+
+
 def load(folder: Path) -> Files:
-    """Return the files of a folder by name."""
-    return {path.name: path.read_bytes() for path in folder.iterdir()}
+    """Return the files below a folder."""
+    return {name: (folder / name).read_bytes() for name in names(folder) if (folder / name).is_file()}
 
 
 def store(folder: Path, files: Files) -> None:
-    """Make a folder hold these files and no others."""
+    """Make a folder hold these files and no others; folders are made for them."""
     for path in folder.iterdir():
-        path.unlink()
+        shutil.rmtree(path) if path.is_dir() else path.unlink()
     for name, data in files.items():
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
         (folder / name).write_bytes(data)
 
 
@@ -90,10 +97,9 @@ class Event:
     call: int
     data: bytes
 
-    @property
-    def names(self) -> list[str]:
-        """Return the names in the data, without folders."""
-        return [os.path.basename(name) for name in self.data.decode().split("\0")]  # noqa: PTH119
+    def names(self, folder: Path) -> list[str]:
+        """Return the names in the data as seen from a folder."""
+        return [os.path.relpath(name, folder.resolve()) for name in self.data.decode().split("\0")]
 
 
 def events(log: Path) -> Iterator[Event]:
@@ -118,31 +124,18 @@ def apply(image: bytearray, event: Event) -> None:
     image[event.offset : event.offset + len(data)] = data
 
 
-def apply_name(names: dict[str, int], event: Event) -> None:
-    """Make one change to a folder."""
-    if event.kind == "O":
-        names[event.names[0]] = event.file
-    elif event.kind == "U":
-        del names[event.names[0]]
-    elif event.kind == "R":
-        names[event.names[1]] = names.pop(event.names[0])
-    elif event.kind == "L":
-        names[event.names[1]] = names[event.names[0]]
-    else:
-        raise NotImplementedError(event.kind)
-
-
 @dataclass
 class Storage:
     """A folder as storage has it: what is certain, and what was done since and may be lost.
 
-    Of a file any sectors may be lost that were not synced; of the folder the last changes since it was synced.
+    Of a file any sectors may be lost that were not synced; of a folder the last changes since it was synced.
     """
 
+    folder: Path
     names: dict[str, int]
     files: dict[int, bytearray]
     changes: dict[int, list[Event]] = field(default_factory=lambda: defaultdict(list))
-    renames: list[Event] = field(default_factory=list)
+    moves: list[Event] = field(default_factory=list)
 
     def take(self, event: Event) -> None:
         """Note a change, or make changes certain."""
@@ -150,22 +143,40 @@ class Storage:
             for change in self.changes.pop(event.file, []):
                 apply(self.files.setdefault(event.file, bytearray()), change)
         elif event.kind == "D":
-            for change in self.renames:
-                apply_name(self.names, change)
-            self.renames = []
+            synced = event.names(self.folder)[0]
+            certain = [move for move in self.moves if self.place(move) == synced]
+            self.moves = [move for move in self.moves if self.place(move) != synced]
+            for move in certain:
+                self.move(self.names, move)
         elif event.kind in "WTZ":
             self.changes[event.file].append(event)
-        elif event.kind in "OULR":
-            self.renames.append(event)
+        elif event.kind in "OULRMX":
+            self.moves.append(event)
         else:
             raise NotImplementedError(event.kind)
+
+    def place(self, event: Event) -> str:
+        """Return the folder that an event changes."""
+        return str(Path(event.names(self.folder)[-1]).parent)
+
+    def move(self, names: dict[str, int], event: Event) -> None:
+        """Make one change to a folder. Folders themselves come and go with their files."""
+        paths = event.names(self.folder)
+        if event.kind == "O":
+            names[paths[0]] = event.file
+        elif event.kind == "U":
+            names.pop(paths[0], None)
+        elif event.kind == "R" and paths[0] in names:
+            names[paths[1]] = names.pop(paths[0])
+        elif event.kind == "L":
+            names[paths[1]] = names[paths[0]]
 
     def after_power_cut(self, choose: random.Random) -> Files:
         """Return what may be found when power is back."""
         names = dict(self.names)
         share = choose.choice((0.0, 0.1, 0.5, 0.9, 1.0))
-        for change in self.renames[: choose.randint(0, len(self.renames)) if share < 1 else None]:
-            apply_name(names, change)
+        for move in self.moves[: choose.randint(0, len(self.moves)) if share < 1 else None]:
+            self.move(names, move)
         images = {}
         for name, file in names.items():
             image = bytearray(self.files.get(file, b""))
@@ -189,10 +200,11 @@ def pieces(event: Event) -> Iterator[Event]:
         at = end
 
 
-def inodes(folder: Path) -> Storage:
-    """Return a folder as certain storage."""
-    paths = list(folder.iterdir())
+def certain(folder: Path) -> Storage:
+    """Return a folder as it is, with nothing to be lost."""
+    paths = {name: folder / name for name in load(folder)}
     return Storage(
-        {path.name: path.stat().st_ino for path in paths},
-        {path.stat().st_ino: bytearray(path.read_bytes()) for path in paths},
+        folder,
+        {name: path.stat().st_ino for name, path in paths.items()},
+        {path.stat().st_ino: bytearray(path.read_bytes()) for path in paths.values()},
     )

@@ -142,26 +142,24 @@ def interrupted(engine: Engine, folder: Path) -> None:
     with (folder / DISK).open("r+b") as file:
         file.seek(72)
         file.write(b"\1")
-        file.seek(27 * SECTOR + 4 * 7)  # the first redundant table's entry for a grain that the table does not have
         end = file.seek(0, 2) // SECTOR
         file.write(b"\x77" * 128 * SECTOR)
-        file.seek(22 * SECTOR + 4 * 7)
+        file.seek(22 * SECTOR + 4 * 20)  # the redundant table's entry for a grain that the table does not have
         file.write(end.to_bytes(4, "little"))
         file.seek(0, 2)
         file.write(bytes(5 * SECTOR))
 
 
-def two_disks(engine: Engine, folder: Path) -> None:
-    """Prepare a disk, and another one where a copy goes."""
-    sparse(engine, folder)
-    engine.create(folder / OTHER, SMALL, MONOLITHIC_FLAT)
-
-
 def loose_child(engine: Engine, folder: Path) -> None:
-    """Prepare a disk and an empty child of another parent with the same content."""
-    sparse(engine, folder)
-    with engine.open(folder / DISK, 4) as disk:
-        disk.create_child(folder / OTHER)
+    """Prepare a disk, and an empty child of an older copy with the same content."""
+    grains = {i * 23: i for i in range(1, 20)}
+    Sparse(sectors=LARGE, grains=grains).save(folder / DISK)
+    Sparse(sectors=LARGE, grains=grains, text=descriptor(f'RW {LARGE} SPARSE "old.vmdk"', CID="87654321")).save(
+        folder / "old.vmdk"
+    )
+    keys = {"parentCID": "87654321", "parentFileNameHint": '"old.vmdk"'}
+    Sparse(sectors=LARGE, grains={}, text=descriptor(f'RW {LARGE} SPARSE "{OTHER}"', **keys)).save(folder / OTHER)
+    assert engine.open_error(folder / OTHER) is None
 
 
 WRITES = ("open disk.vmdk 0", "write 10 5 1", "write 300 500 2", "flush", "write 0 3 3", "write 1850 40 4")

@@ -4,7 +4,7 @@
  * A record of the log: one letter, four 64-bit numbers a, b, c and length, then length bytes.
  *   O file a was made, named by the data        W bytes were written to file a at b by call c
  *   T file a has b bytes                        Z file a has c zero bytes at b
- *   S file a was synced                         D folder a was synced
+ *   S file a was synced                         D the folder named by the data was synced
  *   R renamed, L linked (from, NUL, to)         U name deleted        M folder made        X folder deleted
  *   K command a has returned */
 #define _GNU_SOURCE
@@ -283,8 +283,10 @@ sync_file (long call, int fd)
   enter ();
   if (!journal && !deadline)
     r = (int) real_syscall (call, fd);
-  if (r == 0)
-    record (S_ISDIR (st.st_mode) ? 'D' : 'S', st.st_ino, 0, 0, NULL, 0);
+  if (r == 0 && S_ISDIR (st.st_mode))
+    record_names ('D', fd, ".", 0, NULL);
+  else if (r == 0)
+    record ('S', st.st_ino, 0, 0, NULL, 0);
   leave ();
   return r;
 }
