@@ -72,10 +72,12 @@ class Runner:
     library: Path
     folder: Path
 
-    def run(self, mode: str, argument: str | int, commands: tuple[str, ...]) -> Outcome:
+    def run(self, mode: str, argument: Path | int, commands: tuple[str, ...]) -> Outcome:
         """Run them; ``mode`` is die, tear or log."""
-        line = [self.program, self.library, mode, str(argument), *commands]
-        done = subprocess.run(line, cwd=self.folder, env=LOADER_ENVIRONMENT, capture_output=True, text=True, check=False)
+        line = [str(part) for part in (self.program, self.library, mode, argument)]
+        done = subprocess.run(
+            [*line, *commands], cwd=self.folder, env=LOADER_ENVIRONMENT, capture_output=True, text=True, check=False
+        )
         lines = done.stdout.split("\n")[:-1]
         code = int(lines.pop().split()[1]) if lines and lines[-1].startswith("error") else 0
         killed = done.returncode == -signal.SIGKILL

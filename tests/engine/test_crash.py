@@ -124,7 +124,7 @@ class Case:
             assert disk.read(last, 1) == b"\xfe" * SECTOR
 
     def done(self, returned: int) -> bool:
-        """Tell whether what the commands make or delete has its final name: they would rightly refuse to do it again."""
+        """Tell whether what the commands make or delete is made or deleted: they would rightly refuse."""
         found = set(names(self.runner.folder))
         made = [kept.names[-1] for kept in self.scenario.disks if kept.made_by or len(kept.names) > 1]
         gone = [name for kept in self.scenario.disks if kept.deleted_by for name in kept.names]
@@ -134,7 +134,7 @@ class Case:
         )
 
     def repeat(self, returned: int) -> None:
-        """The commands work on what is left, and leave what they leave without a crash."""
+        """Give the commands again: they work on what is left, and leave what they leave without a crash."""
         if not self.done(returned):
             outcome = self.runner.complete(self.scenario.commands)
             assert outcome.returned == len(self.scenario.commands), outcome

@@ -8,7 +8,7 @@ import zlib
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from tests.engine.craft import GRAIN, SECTOR, TABLE, Sparse, descriptor, flat_line
+from tests.engine.craft import GRAIN, SECTOR, Sparse, descriptor, flat_line
 from tests.engine.craft_esx import Cowd, SeSparse, Stream
 
 if TYPE_CHECKING:
@@ -48,7 +48,9 @@ def text(*lines: str, kind: str = "custom", **keys: str | None) -> bytes:
 def tables_first(*, redundant: bool) -> bytes:
     """Return a compressed stream with its tables before the data, as QEMU and open-vmdk write it."""
     flags = 0x30003 if redundant else 0x30001
-    header = {"version": 3, "flags": flags, "compression": 1} | ({} if redundant else {"rgd_offset": 0})
+    header: dict[str, int | bytes] = {"version": 3, "flags": flags, "compression": 1}
+    if not redundant:
+        header["rgd_offset"] = 0
     shape = Sparse(grains={}, header=header)
     data = b""
     for grain in (0, 2):
@@ -90,10 +92,10 @@ def delta(disk: Cowd | SeSparse, *, child: bool) -> Files:
     return chain(files, disk.sectors) if child else files
 
 
-def child(**fields: dict[int, int]) -> Files:
-    """Return a sparse disk with a parent."""
+def child(gd_entries: dict[int, int]) -> Files:
+    """Return a sparse disk with a parent; ``gd_entries`` overwrites both directories."""
     line = descriptor('RW 8192 SPARSE "disk.vmdk"', **CHILD_KEYS)
-    return chain({"disk.vmdk": Sparse(text=line, grains={0: 9, 2: 3}, **fields).build()})
+    return chain({"disk.vmdk": Sparse(text=line, grains={0: 9}, gd_entries=gd_entries, rgd_entries=gd_entries).build()})
 
 
 def flat_disks() -> Iterator[Files]:
@@ -110,7 +112,7 @@ def sparse_disks() -> Iterator[Files]:
     yield {"disk.vmdk": Sparse(sectors=65536 + 300, header={"unclean": 1}, rgt_entries={1: 0}).build()}
     yield {"disk.vmdk": Sparse(header={"version": 2, "flags": 7}, gt_entries={5: 1}, rgt_entries={5: 1}).build()}
     yield {"disk.vmdk": Sparse(header={"flags": 1, "rgd_offset": 0}).build()}
-    small = {"grain_size": 8, "gtes_per_gt": 512}
+    small: dict[str, int | bytes] = {"grain_size": 8, "gtes_per_gt": 512}
     yield {"disk.vmdk": Sparse(sectors=4000, header=small, grains={i: i for i in range(1, 4)}).build()}
 
 
@@ -123,10 +125,10 @@ def stream_disks() -> Iterator[Files]:
 
 def chains() -> Iterator[Files]:
     """Yield disks with a parent."""
-    yield child()
-    yield child(gd_entries={0: 0}, rgd_entries={0: 0})
+    yield child({})
+    yield child({0: 0})
     two = descriptor('RW 8192 SPARSE "base.vmdk"', **CHILD_KEYS).replace('Hint="base', 'Hint="disk')
-    yield {"disk.vmdk": child()["disk.vmdk"], "base.vmdk": Sparse(text=two).build()}
+    yield {"disk.vmdk": child({})["disk.vmdk"], "base.vmdk": Sparse(text=two).build()}
 
 
 def disks(fmt: str) -> Iterator[Files]:
