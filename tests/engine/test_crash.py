@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from tests.engine.driver import Disk, Engine
 
 SAMPLES = int(os.environ.get("ASYNCVDDK_CRASH_SAMPLES", "8"))
-"""Power cuts per scenario."""
+"""Power cuts per scenario, at any moment, and as many right before something is synced."""
 
 NOT_SUPPORTED, NEEDS_REPAIR = 6, 16006
 MEMORY = Path("/dev/shm")  # noqa: S108 (a folder with a random name is made there)
@@ -183,7 +183,8 @@ def test_power_may_fail_at_any_moment(case: Case) -> None:
     storage = certain(case.runner.folder)
     case.runner.run("log", log, case.scenario.commands)
     recorded = list(events(log))
-    moments = sorted(choose.choices(range(len(recorded)), k=SAMPLES))
+    before_sync = [number for number, event in enumerate(recorded[1:]) if event.kind in "SD"]
+    moments = choose.choices(range(len(recorded)), k=SAMPLES) + choose.choices(before_sync, k=SAMPLES)
     returned = 0
     for number, event in enumerate(recorded):
         if event.kind == "K":
