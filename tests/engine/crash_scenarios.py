@@ -151,13 +151,11 @@ def interrupted(engine: Engine, folder: Path) -> None:
 
 
 def loose_child(engine: Engine, folder: Path) -> None:
-    """Prepare a disk, and an empty child of an older copy with the same content."""
+    """Prepare a disk, and an empty child of a copy of it that stands elsewhere."""
     grains = {i * 23: i for i in range(1, 20)}
     Sparse(sectors=LARGE, grains=grains).save(folder / DISK)
-    Sparse(sectors=LARGE, grains=grains, text=descriptor(f'RW {LARGE} SPARSE "old.vmdk"', CID="87654321")).save(
-        folder / "old.vmdk"
-    )
-    keys = {"parentCID": "87654321", "parentFileNameHint": '"old.vmdk"'}
+    Sparse(sectors=LARGE, grains=grains).save(folder / "old.vmdk")
+    keys = {"parentCID": "12345678", "parentFileNameHint": '"old.vmdk"'}
     Sparse(sectors=LARGE, grains={}, text=descriptor(f'RW {LARGE} SPARSE "{OTHER}"', **keys)).save(folder / OTHER)
     assert engine.open_error(folder / OTHER) is None
 
