@@ -22,14 +22,14 @@ disk_open (const char *path, uint32 flags, struct disk **out)
   pthread_mutex_init (&d->lock, NULL);
   exclusion_init (&d->exclusion);
   d->links = 1;
-  d->single_link = flags & VIXDISKLIB_FLAG_OPEN_SINGLE_LINK;
   r = link_open (path, !(flags & VIXDISKLIB_FLAG_OPEN_READ_ONLY), &d->top);
-  if (r == VIX_OK && !d->single_link)
+  if (r == VIX_OK && !(flags & VIXDISKLIB_FLAG_OPEN_SINGLE_LINK))
     r = chain_open_parents (d->top, &d->links);
   if (r != VIX_OK) {
     disk_close (d);
     return r;
   }
+  d->partial = chain_is_partial (d->top);
   *out = d;
   return VIX_OK;
 }
@@ -76,6 +76,21 @@ disk_read (struct disk *d, uint64 start, uint64 count, uint8 *buf, bool nowait)
   return r;
 }
 
+/* Takes d->lock. */
+static VixError
+store_new_cid (struct disk *d)
+{
+  struct descriptor *changed;
+  VixError r = link_edit_descriptor (d->top, &changed);
+
+  if (r == VIX_OK)
+    r = descriptor_set_cid (changed, random_cid ());
+  if (r == VIX_OK)
+    r = link_replace_descriptor (d->top, changed);
+  descriptor_free (changed);
+  return r;
+}
+
 /* Before the first change of content in a session the disk gets a new content id, so that no changed content is ever
  * found under the id that children and backups know.  Takes d->lock. */
 static VixError
@@ -87,12 +102,20 @@ begin_change (struct disk *d)
     return VIX_OK;
   pthread_mutex_lock (&d->lock);
   if (!atomic_load (&d->changed)) {
-    r = descriptor_set_cid (d->top->descriptor, random_cid ());
-    if (r == VIX_OK)
-      r = link_store_descriptor (d->top);
+    r = store_new_cid (d);
     atomic_store (&d->changed, r == VIX_OK);
   }
   pthread_mutex_unlock (&d->lock);
+  return r;
+}
+
+VixError
+disk_settle (struct disk *d, uint32_t *cid)
+{
+  VixError r = d->top->writable ? link_flush (d->top) : VIX_OK;
+
+  atomic_store (&d->changed, false);
+  *cid = d->top->descriptor->cid;
   return r;
 }
 
@@ -114,7 +137,7 @@ write_extents (struct disk *d, uint64_t start, uint64_t count, const uint8_t *bu
     const struct backing below = { .read = read_below,
                                    .link = d->top->parent,
                                    .start = e->start,
-                                   .missing = link_is_child (d->top) && !d->top->parent };
+                                   .missing = d->partial };
 
     if (!e->ops->write || !e->file->writable)
       return report (VIX_E_FILE_READ_ONLY, "%s: sectors from %llu lie in an extent that cannot be written",
@@ -152,7 +175,7 @@ disk_flush (struct disk *d)
 struct allocated {
   uint64 origin, end, chunk;
   uint64 first, last; /* [first, last), empty at the beginning */
-  bool zeros_count;   /* single link of a chain: what hides the parent's data is no hole */
+  bool zeros_count;   /* partial chain: what hides the parent's data is no hole */
   bool (*emit) (void *, uint64, uint64);
   void *opaque;
 };
@@ -195,7 +218,7 @@ disk_allocated (struct disk *d, uint64 start, uint64 count, uint64 chunk,
                          .chunk = chunk,
                          .first = start,
                          .last = start,
-                         .zeros_count = d->single_link && link_is_child (d->top),
+                         .zeros_count = d->partial,
                          .emit = emit,
                          .opaque = opaque };
   VixError r = check_range (d, start, count);

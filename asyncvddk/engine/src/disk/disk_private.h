@@ -17,7 +17,7 @@ struct text {
 struct disk {
   struct link *top;
   int links;
-  bool single_link;
+  bool partial; /* a parent of the lowest link is not open */
   pthread_mutex_t lock; /* guards the top link's descriptor and texts */
   atomic_bool changed;  /* the content id of this session is on disk */
   struct text *texts;
@@ -55,5 +55,11 @@ disk_shared_end (struct disk **d)
 /* DISK_SHARED (d);  for the rest of the scope the disk is used by this thread and perhaps by others. */
 #define DISK_SHARED(d)                                                                                                 \
   __attribute__ ((cleanup (disk_shared_end), unused)) struct disk *disk_shared_ = disk_shared_begin (d)
+/* What was written is on storage, and the next write gets a content id of its own: *cid stands for the content as it is
+ * now and for no other.  The caller has the disk alone. */
+VixError disk_settle (struct disk *d, uint32_t *cid);
+
+/* Value of a key in the first link from the top that has it, malloc'ed; NULL: none has.  Takes d->lock. */
+char *disk_ddb_get (struct disk *d, const char *key);
 
 #endif
