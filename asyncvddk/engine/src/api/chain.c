@@ -1,5 +1,6 @@
 /* Exported: snapshot chains: new links, joining chains. */
 #include "api/api.h"
+#include "calls/async.h"
 #include "operations/operations.h"
 
 /* VIX_E_INVALID_ARG, those of disk_create_child. */
@@ -16,11 +17,15 @@ VixDiskLib_CreateChild (VixDiskLibHandle diskHandle, const char *childPath, VixD
   return disk_create_child (h->disk, childPath, diskType, &progress);
 }
 
-/* VIX_E_INVALID_ARG, those of disk_attach_possible. */
+/* One Attach at a time: two threads that attach the same disks the other way round would wait for each other. */
+static pthread_mutex_t attach_lock = PTHREAD_MUTEX_INITIALIZER;
+
+/* VIX_E_INVALID_ARG, those of disk_attach_possible.  Locks attach_lock. */
 VixError
 VixDiskLib_IsAttachPossible (VixDiskLibHandle parent, VixDiskLibHandle child)
 {
   API_ENTER ();
+  SCOPED_LOCK (&attach_lock);
   WITH_HANDLE struct handle *p = handle_get (parent);
   WITH_HANDLE struct handle *c = handle_get (child);
   if (p == NULL || c == NULL || p == c)
@@ -28,13 +33,23 @@ VixDiskLib_IsAttachPossible (VixDiskLibHandle parent, VixDiskLibHandle child)
   return disk_attach_possible (p->disk, c->disk);
 }
 
+/* VIX_E_INVALID_ARG, VIX_E_OBJECT_IS_BUSY (called inside of one of the handles' callbacks): nothing happened.  Those of
+ * disk_attach: the parent's handle can only be closed any more, as after success.  Its calls and requests are waited
+ * for.  Locks attach_lock. */
 VixError
 VixDiskLib_Attach (VixDiskLibHandle parent, VixDiskLibHandle child)
 {
+  struct disk *disk;
+
   API_ENTER ();
-  WITH_HANDLE struct handle *p = handle_get (parent);
+  if (async_in_callback ((struct handle *) parent) || async_in_callback ((struct handle *) child))
+    return VIX_E_OBJECT_IS_BUSY;
+  SCOPED_LOCK (&attach_lock);
   WITH_HANDLE struct handle *c = handle_get (child);
-  if (p == NULL || c == NULL || p == c)
+  struct handle *p = c != NULL && parent != child ? handle_get (parent) : NULL;
+  disk = p != NULL ? handle_take_disk (p) : NULL;
+  if (disk == NULL)
     return VIX_E_INVALID_ARG;
-  return disk_attach (p->disk, c->disk);
+  gate_wait (&c->requests);
+  return disk_attach (disk, c->disk);
 }

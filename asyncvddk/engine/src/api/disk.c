@@ -62,7 +62,7 @@ VixDiskLib_Open (const VixDiskLibConnection connection, const char *path, uint32
 }
 
 /* VIX_E_INVALID_ARG, VIX_E_OBJECT_IS_BUSY (called inside of one of the handle's callbacks), those of disk_close: the
- * handle is closed then, too, and when the failure is one on demand. */
+ * handle is closed then, too, and when the failure is one on demand.  The parent's handle of an Attach is closed, too. */
 VixError
 VixDiskLib_Close (VixDiskLibHandle diskHandle)
 {
@@ -70,7 +70,7 @@ VixDiskLib_Close (VixDiskLibHandle diskHandle)
   struct handle *h = handle_get (diskHandle);
 
   if (h == NULL)
-    return VIX_E_INVALID_ARG;
+    return handle_release (diskHandle) ? fault : VIX_E_INVALID_ARG;
   if (async_in_callback (h)) {
     handle_put (h);
     return VIX_E_OBJECT_IS_BUSY;

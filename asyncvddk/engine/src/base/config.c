@@ -51,6 +51,7 @@ static const char *const known_keys[] = {
   "openEngine.async",      /* off: asynchronous calls complete before they return */
   "openEngine.fail",       /* Function:n:code, several with commas; see fault.c */
   "openEngine.latencyMs",  /* wait before each read and write */
+  "openEngine.parentRoots", /* folders, with colons between, that parents may lie in or below; see parent.c */
   "openEngine.queryTail",  /* on: a query may end behind the disk, in its last chunk */
   "openEngine.threads",    /* most threads for asynchronous calls, 1 to 256 */
 };

@@ -81,14 +81,22 @@ give_back (struct pool *pool, struct object *object)
   pool->free++;
 }
 
+/* NULL: not the address of a place. */
+static struct object *
+place_at (const struct pool *pool, const void *client)
+{
+  size_t offset = (size_t) client - (size_t) pool->places;
+
+  return offset < pool->capacity * pool->stride && offset % pool->stride == 0 ? (struct object *) client : NULL;
+}
+
 /* NULL: not the address of an open object; else the object, in use. */
 static struct object *
 pin (const struct pool *pool, const void *client)
 {
-  size_t offset = (size_t) client - (size_t) pool->places;
-  struct object *object = (struct object *) client;
+  struct object *object = place_at (pool, client);
 
-  if (offset >= pool->capacity * pool->stride || offset % pool->stride != 0)
+  if (object == NULL)
     return NULL;
   if (atomic_load (&object->state) != OBJECT_OPEN)
     return NULL;
@@ -191,6 +199,34 @@ handle_close (struct handle *handle)
   return err;
 }
 
+struct disk *
+handle_take_disk (struct handle *handle)
+{
+  struct disk *disk;
+
+  if (!retire (&handle->object))
+    return NULL;
+  gate_wait (&handle->requests);
+  disk = handle->disk;
+  handle->disk = NULL;
+  free (handle->path);
+  handle->path = NULL;
+  atomic_store (&handle->object.state, OBJECT_EMPTY);
+  return disk;
+}
+
+bool
+handle_release (const void *client)
+{
+  struct object *object = place_at (&handle_pool, client);
+  unsigned state = OBJECT_EMPTY;
+
+  if (object == NULL || !atomic_compare_exchange_strong (&object->state, &state, OBJECT_CLOSING))
+    return false;
+  give_back (&handle_pool, object);
+  return true;
+}
+
 /* Closes the open handles of a connection, NULL: of all. */
 static void
 close_forgotten (const struct connection *connection)
@@ -209,6 +245,9 @@ close_forgotten (const struct connection *connection)
       handle_close (handle);
     } else if (handle != NULL)
       handle_put (handle);
+    else if (atomic_load (&handles[i].object.state) == OBJECT_EMPTY
+             && (connection == NULL || handles[i].connection == connection))
+      handle_release (&handles[i]);
   }
 }
 

@@ -9,7 +9,7 @@
 
 /* Connections and handles live in two arrays whose memory is never given back, and a place is used again only after many
  * others: so a stale, foreign or NULL pointer from the client is recognised and answered by an error code. */
-enum object_state { OBJECT_FREE, OBJECT_OPEN, OBJECT_CLOSING };
+enum object_state { OBJECT_FREE, OBJECT_OPEN, OBJECT_CLOSING, OBJECT_EMPTY /* a handle whose disk was taken */ };
 
 struct object {
   atomic_uint state; /* enum object_state */
@@ -54,6 +54,11 @@ void handle_put (struct handle *handle);
  * The error is that of disk_close; VIX_E_INVALID_ARG, VIX_E_DISK_INVALID_CONNECTION: another thread closes it already. */
 VixError handle_close (struct handle *handle);
 VixError connection_close (struct connection *connection);
+
+/* As handle_close, but the disk is the caller's now, and the client may still close the handle, by handle_release: true if
+ * it was such a one.  NULL: another thread closes it. */
+struct disk *handle_take_disk (struct handle *handle);
+bool handle_release (const void *client);
 
 /* Closes what the client forgot, with a warning for each.  Called by the last Exit. */
 void objects_close_all (void);

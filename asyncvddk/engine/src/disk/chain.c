@@ -7,9 +7,6 @@
 #include "disk/disk.h"
 #include "disk/link.h"
 
-/* Links of a chain that are opened at most. */
-#define MAX_LINKS 255
-
 #define GATHER_MAX 64
 
 /* Reads that meet in the file, to be made with one call: holes of the disk have no place in the file. */
@@ -162,81 +159,12 @@ chain_scan (struct link *l, uint64_t start, uint64_t count, scan_function *f, vo
   return r;
 }
 
-/* Path of the parent, malloc'ed: absolute as it is, else from the child's folder.  It is a plain path, never a URL. */
-static char *
-parent_path (const struct link *l)
+bool
+chain_is_partial (const struct link *l)
 {
-  const char *hint = l->descriptor->parent_hint;
-  char *path;
-
-  if (hint[0] == '/')
-    return strdup (hint);
-  return asprintf (&path, "%s/%s", l->dir, hint) == -1 ? NULL : path;
-}
-
-static VixError
-check_hint (const struct link *l)
-{
-  const char *hint = l->descriptor->parent_hint;
-
-  if (link_is_child (l) && (!hint || !*hint))
-    return report (VIX_E_DISK_INVALIDCHAIN,
-                   "%s: has parentCID %08x but no parentFileNameHint; its parent cannot be found", l->path,
-                   l->descriptor->parent_cid);
-  if (!link_is_child (l) && hint && *hint)
-    return report (VIX_E_DISK_INVALIDCHAIN, "%s: names the parent \"%s\" but has parentCID ffffffff (no parent)",
-                   l->path, hint);
-  return VIX_OK;
-}
-
-/* What a child promises of its parent. */
-static VixError
-check_parent (const struct link *top, const struct link *child, const struct link *parent)
-{
-  if (parent->descriptor->cid != child->descriptor->parent_cid)
-    return report (VIX_E_DISK_CID_MISMATCH,
-                   "%s: has CID %08x, but its child %s was made when it was %08x; the parent was changed since",
-                   parent->path, parent->descriptor->cid, child->path, child->descriptor->parent_cid);
-  if (link_sectors (parent) != link_sectors (child))
-    return report (VIX_E_DISK_CAPACITY_MISMATCH, "%s: has %llu sectors, its child %s has %llu", parent->path,
-                   (unsigned long long) link_sectors (parent), child->path, (unsigned long long) link_sectors (child));
-  for (const struct link *l = top; l != parent; l = l->parent)
-    if (l->dev == parent->dev && l->ino == parent->ino)
-      return report (VIX_E_DISK_INVALIDCHAIN, "%s: is its own ancestor; the chain is a loop", parent->path);
-  return VIX_OK;
-}
-
-static VixError
-open_parent (const struct link *top, struct link *child)
-{
-  CLEANUP_FREE char *path = parent_path (child);
-  VixError r;
-
-  if (!path)
-    return report_no_memory ();
-  r = link_open (path, false, &child->parent);
-  if (r != VIX_OK)
-    return r == VIX_E_OUT_OF_MEMORY
-             ? r
-             : report (VIX_E_DISK_OPENPARENT, "%s: its parent %s cannot be opened", child->path, path);
-  return check_parent (top, child, child->parent);
-}
-
-VixError
-chain_open_parents (struct link *l, int *links)
-{
-  struct link *child = l;
-  VixError r = check_hint (l);
-
-  for (*links = 1; r == VIX_OK && link_is_child (child); ++*links) {
-    if (*links == MAX_LINKS)
-      return report (VIX_E_DISK_TOOMANYREDO, "%s: its chain has more than %d links", l->path, MAX_LINKS);
-    r = open_parent (l, child);
-    child = child->parent;
-    if (r == VIX_OK)
-      r = check_hint (child);
-  }
-  return r;
+  while (l->parent)
+    l = l->parent;
+  return link_is_child (l);
 }
 
 VixError

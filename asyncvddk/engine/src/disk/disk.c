@@ -20,15 +20,16 @@ disk_open (const char *path, uint32 flags, struct disk **out)
   if (!d)
     return report_no_memory ();
   pthread_mutex_init (&d->lock, NULL);
+  exclusion_init (&d->exclusion);
   d->links = 1;
-  d->single_link = flags & VIXDISKLIB_FLAG_OPEN_SINGLE_LINK;
   r = link_open (path, !(flags & VIXDISKLIB_FLAG_OPEN_READ_ONLY), &d->top);
-  if (r == VIX_OK && !d->single_link)
+  if (r == VIX_OK && !(flags & VIXDISKLIB_FLAG_OPEN_SINGLE_LINK))
     r = chain_open_parents (d->top, &d->links);
   if (r != VIX_OK) {
     disk_close (d);
     return r;
   }
+  d->partial = chain_is_partial (d->top);
   *out = d;
   return VIX_OK;
 }
@@ -45,6 +46,7 @@ disk_close (struct disk *d)
     d->texts = next;
   }
   pthread_mutex_destroy (&d->lock);
+  exclusion_destroy (&d->exclusion);
   free (d);
   return r;
 }
@@ -63,9 +65,30 @@ check_range (const struct disk *d, uint64 start, uint64 count)
 VixError
 disk_read (struct disk *d, uint64 start, uint64 count, uint8 *buf, bool nowait)
 {
-  VixError r = check_range (d, start, count);
+  VixError r;
 
-  return r == VIX_OK && count > 0 ? chain_read (d->top, start, count, buf, nowait) : r;
+  if (!exclusion_enter (&d->exclusion, nowait))
+    return DISK_WOULD_BLOCK;
+  r = check_range (d, start, count);
+  if (r == VIX_OK && count > 0)
+    r = chain_read (d->top, start, count, buf, nowait);
+  exclusion_leave (&d->exclusion);
+  return r;
+}
+
+/* Takes d->lock. */
+static VixError
+store_new_cid (struct disk *d)
+{
+  struct descriptor *changed;
+  VixError r = link_edit_descriptor (d->top, &changed);
+
+  if (r == VIX_OK)
+    r = descriptor_set_cid (changed, random_cid ());
+  if (r == VIX_OK)
+    r = link_replace_descriptor (d->top, changed);
+  descriptor_free (changed);
+  return r;
 }
 
 /* Before the first change of content in a session the disk gets a new content id, so that no changed content is ever
@@ -79,12 +102,20 @@ begin_change (struct disk *d)
     return VIX_OK;
   pthread_mutex_lock (&d->lock);
   if (!atomic_load (&d->changed)) {
-    r = descriptor_set_cid (d->top->descriptor, random_cid ());
-    if (r == VIX_OK)
-      r = link_store_descriptor (d->top);
+    r = store_new_cid (d);
     atomic_store (&d->changed, r == VIX_OK);
   }
   pthread_mutex_unlock (&d->lock);
+  return r;
+}
+
+VixError
+disk_settle (struct disk *d, uint32_t *cid)
+{
+  VixError r = d->top->writable ? link_flush (d->top) : VIX_OK;
+
+  atomic_store (&d->changed, false);
+  *cid = d->top->descriptor->cid;
   return r;
 }
 
@@ -106,7 +137,7 @@ write_extents (struct disk *d, uint64_t start, uint64_t count, const uint8_t *bu
     const struct backing below = { .read = read_below,
                                    .link = d->top->parent,
                                    .start = e->start,
-                                   .missing = link_is_child (d->top) && !d->top->parent };
+                                   .missing = d->partial };
 
     if (!e->ops->write || !e->file->writable)
       return report (VIX_E_FILE_READ_ONLY, "%s: sectors from %llu lie in an extent that cannot be written",
@@ -122,6 +153,7 @@ write_extents (struct disk *d, uint64_t start, uint64_t count, const uint8_t *bu
 VixError
 disk_write (struct disk *d, uint64 start, uint64 count, const uint8 *buf)
 {
+  DISK_SHARED (d);
   VixError r = check_range (d, start, count);
 
   if (r == VIX_OK && !d->top->writable)
@@ -135,6 +167,7 @@ disk_write (struct disk *d, uint64 start, uint64 count, const uint8 *buf)
 VixError
 disk_flush (struct disk *d)
 {
+  DISK_SHARED (d);
   return d->top->writable ? link_flush (d->top) : VIX_OK;
 }
 
@@ -142,7 +175,7 @@ disk_flush (struct disk *d)
 struct allocated {
   uint64 origin, end, chunk;
   uint64 first, last; /* [first, last), empty at the beginning */
-  bool zeros_count;   /* single link of a chain: what hides the parent's data is no hole */
+  bool zeros_count;   /* partial chain: what hides the parent's data is no hole */
   bool (*emit) (void *, uint64, uint64);
   void *opaque;
 };
@@ -179,12 +212,13 @@ VixError
 disk_allocated (struct disk *d, uint64 start, uint64 count, uint64 chunk,
                 bool (*emit) (void *opaque, uint64 off, uint64 len), void *opaque)
 {
+  DISK_SHARED (d);
   struct allocated a = { .origin = start,
                          .end = start + count,
                          .chunk = chunk,
                          .first = start,
                          .last = start,
-                         .zeros_count = d->single_link && link_is_child (d->top),
+                         .zeros_count = d->partial,
                          .emit = emit,
                          .opaque = opaque };
   VixError r = check_range (d, start, count);

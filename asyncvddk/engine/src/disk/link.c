@@ -6,6 +6,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "disk/descriptor_area.h"
 #include "disk/link.h"
 #include "disk/lock.h"
 #include "formats/sparse/format.h"
@@ -255,6 +256,8 @@ open_parts (struct link *l, const char *path)
 
   if (r == VIX_OK)
     r = read_descriptor (f, &l->embedded_offset, &l->embedded_size, &l->descriptor);
+  if (r == VIX_OK && l->embedded_size > 0 && l->writable)
+    r = area_mend (&(struct area){ f, l->embedded_offset, l->embedded_size });
   if (r == VIX_OK && l->embedded_size > 0)
     return open_embedded_link (l, f);
   file_close (f);

@@ -49,16 +49,35 @@ VixError read_descriptor (const struct file *f, uint64_t *embedded_offset, uint6
 /* Makes the descriptor in memory the one on disk, in one step and on stable storage.  A text file is replaced. */
 VixError link_store_descriptor (struct link *l);
 
+/* A copy of the descriptor to be edited; *copy is NULL on failure. */
+VixError link_edit_descriptor (const struct link *l, struct descriptor **copy);
+
+/* Stores the edited copy, and takes its text and content id over (not what its extent lines say) once it is on stable
+ * storage: nothing is changed in memory that could not be stored.  The caller frees the copy in any case. */
+VixError link_replace_descriptor (struct link *l, struct descriptor *copy);
+
 /* chain.c: content of [start, start+count) of a link and everything below it. */
 VixError chain_read (struct link *l, uint64_t start, uint64_t count, uint8_t *buf, bool nowait);
 
 /* Runs of [start, start+count); RUN_PARENT only where a parent is missing or below the last link. */
 VixError chain_scan (struct link *l, uint64_t start, uint64_t count, scan_function *f, void *opaque);
 
-/* Opens the parents of a link. */
-VixError chain_open_parents (struct link *l, int *links);
+/* Links of a chain that are opened at most. */
+#define CHAIN_MAX_LINKS 255
+
+/* A link at the bottom has a parent that was not opened. */
+bool chain_is_partial (const struct link *l);
 
 /* Closes a link and its parents. */
 VixError chain_close (struct link *l);
+
+/* parent.c: opens the parents of a link. */
+VixError chain_open_parents (struct link *l, int *links);
+
+/* What a child says of its parent must be so: VIX_E_DISK_CID_MISMATCH, VIX_E_DISK_CAPACITY_MISMATCH. */
+VixError link_compare_parent (const struct link *child, const struct link *parent);
+
+/* VIX_E_DISK_PARENT_NOTALLOWED: hosted sparse links do not go on top of this one. */
+VixError link_check_parent_type (const struct link *parent, const char *child);
 
 #endif

@@ -8,6 +8,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "disk/descriptor_area.h"
 #include "disk/link.h"
 #include "base/log.h"
 #include "formats/sparse/sparse.h"
@@ -19,6 +20,15 @@ read_and_parse (const struct file *f, uint64_t offset, uint64_t size, struct des
   VixError r = text ? file_read (f, text, size, offset) : report_no_memory ();
 
   return r == VIX_OK ? descriptor_parse (f->path, text, size, out) : r;
+}
+
+static VixError
+parse_area (const struct file *f, uint64_t offset, uint64_t size, struct descriptor **out)
+{
+  CLEANUP_FREE char *content = NULL;
+  VixError r = area_read (&(struct area){ f, offset, size }, &content);
+
+  return r == VIX_OK ? descriptor_parse (f->path, content, size, out) : r;
 }
 
 static VixError
@@ -37,7 +47,7 @@ read_embedded (const struct file *f, uint64_t *offset, uint64_t *size, struct de
                    f->path);
   *offset = h.descriptor_offset * SECTOR_SIZE;
   *size = h.descriptor_size * SECTOR_SIZE;
-  return read_and_parse (f, *offset, *size, out);
+  return parse_area (f, *offset, *size, out);
 }
 
 VixError
@@ -60,24 +70,6 @@ read_descriptor (const struct file *f, uint64_t *offset, uint64_t *size, struct 
                    "if this is an extent, open the .vmdk file that lists it",
                    f->path, DESCRIPTOR_MAX_BYTES);
   return read_and_parse (f, 0, f->size, out);
-}
-
-/* The whole area with one write, padded with zeros. */
-static VixError
-store_embedded (const struct link *l, const char *text, size_t len)
-{
-  const struct file *f = l->extents[0]->file;
-  CLEANUP_FREE char *area = calloc (1, l->embedded_size);
-  VixError r;
-
-  if (!area)
-    return report_no_memory ();
-  if (len > l->embedded_size)
-    return report (VIX_E_ARGUMENT_TOO_BIG, "%s: the descriptor would have %zu bytes, the file has room for %llu",
-                   l->path, len, (unsigned long long) l->embedded_size);
-  memcpy (area, text, len);
-  r = file_write (f, area, l->embedded_size, l->embedded_offset);
-  return r == VIX_OK ? file_sync (f) : r;
 }
 
 /* The replacement gets owner and permissions of the file it replaces, as far as the system lets us. */
@@ -103,6 +95,9 @@ store_text (struct link *l, const char *text, size_t len)
 
   if (asprintf (&name, ".%s.tmp", l->name) == -1)
     return report_no_memory ();
+  if (len > DESCRIPTOR_MAX_BYTES)
+    return report (VIX_E_ARGUMENT_TOO_BIG, "%s: the descriptor would have %zu bytes, at most %u are read again", l->path,
+                   len, DESCRIPTOR_MAX_BYTES);
   unlinkat (l->dirfd, name, 0);
   r = file_create_at (l->dirfd, l->dir, name, 0600, &f);
   if (r != VIX_OK)
@@ -121,13 +116,43 @@ store_text (struct link *l, const char *text, size_t len)
   return directory_sync (l->dirfd, l->dir);
 }
 
+static VixError
+store (struct link *l, const struct descriptor *d)
+{
+  size_t len;
+  CLEANUP_FREE char *text = descriptor_text (d, &len);
+
+  if (!text)
+    return report_no_memory ();
+  if (!l->embedded_size)
+    return store_text (l, text, len);
+  return area_write (&(struct area){ l->extents[0]->file, l->embedded_offset, l->embedded_size }, text, len);
+}
+
 VixError
 link_store_descriptor (struct link *l)
+{
+  return store (l, l->descriptor);
+}
+
+VixError
+link_edit_descriptor (const struct link *l, struct descriptor **copy)
 {
   size_t len;
   CLEANUP_FREE char *text = descriptor_text (l->descriptor, &len);
 
-  if (!text)
-    return report_no_memory ();
-  return l->embedded_size ? store_embedded (l, text, len) : store_text (l, text, len);
+  *copy = NULL;
+  return text ? descriptor_parse (l->path, text, len, copy) : report_no_memory ();
+}
+
+VixError
+link_replace_descriptor (struct link *l, struct descriptor *copy)
+{
+  VixError r = store (l, copy);
+
+  if (r == VIX_OK) {
+    descriptor_swap_lines (l->descriptor, copy);
+    l->descriptor->cid = copy->cid;
+  }
+  return r;
 }

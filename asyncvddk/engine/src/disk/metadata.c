@@ -20,6 +20,18 @@ find_value (const struct disk *d, const char *key)
   return NULL;
 }
 
+char *
+disk_ddb_get (struct disk *d, const char *key)
+{
+  DISK_SHARED (d);
+  char *value;
+
+  pthread_mutex_lock (&d->lock);
+  value = find_value (d, key);
+  pthread_mutex_unlock (&d->lock);
+  return value;
+}
+
 /* The two-call protocol of text results. */
 static VixError
 give_text (const char *text, size_t size, char *buf, size_t len, size_t *required)
@@ -35,36 +47,30 @@ give_text (const char *text, size_t size, char *buf, size_t len, size_t *require
 VixError
 disk_metadata_read (struct disk *d, const char *key, char *buf, size_t len, size_t *required)
 {
-  CLEANUP_FREE char *value = NULL;
+  CLEANUP_FREE char *value = disk_ddb_get (d, key);
 
-  pthread_mutex_lock (&d->lock);
-  value = find_value (d, key);
-  pthread_mutex_unlock (&d->lock);
   return value ? give_text (value, strlen (value) + 1, buf, len, required) : VIX_E_DISK_KEY_NOTFOUND;
 }
 
-/* The key as it was, or gone: a database that could not be stored must not stay in memory. */
+/* Holds d->lock. */
 static VixError
 set_and_store (struct disk *d, const char *key, const char *val)
 {
-  struct link *l = d->top;
-  size_t len;
-  CLEANUP_FREE char *before = descriptor_text (l->descriptor, &len);
-  struct descriptor *old;
-  VixError r = before ? descriptor_ddb_set (l->descriptor, key, val) : report_no_memory ();
+  struct descriptor *changed;
+  VixError r = link_edit_descriptor (d->top, &changed);
 
   if (r == VIX_OK)
-    r = link_store_descriptor (l);
-  if (r == VIX_OK || !before || descriptor_parse (l->path, before, len, &old) != VIX_OK)
-    return r;
-  descriptor_swap_lines (l->descriptor, old);
-  descriptor_free (old);
+    r = descriptor_ddb_set (changed, key, val);
+  if (r == VIX_OK)
+    r = link_replace_descriptor (d->top, changed);
+  descriptor_free (changed);
   return r;
 }
 
 VixError
 disk_metadata_write (struct disk *d, const char *key, const char *val)
 {
+  DISK_SHARED (d);
   VixError r;
 
   if (!d->top->writable)
@@ -127,6 +133,7 @@ collect_names (const struct disk *d, struct names *names)
 VixError
 disk_metadata_keys (struct disk *d, char *buf, size_t len, size_t *required)
 {
+  DISK_SHARED (d);
   CLEANUP_FREE char *text = NULL;
   struct names names = { calloc (1, 1), 0 };
   VixError r = names.text ? VIX_OK : report_no_memory ();
@@ -192,6 +199,7 @@ keep_text (struct disk *d, const char *value)
 void
 disk_get_info (struct disk *d, struct disk_info *info)
 {
+  DISK_SHARED (d);
   CLEANUP_FREE char *uuid = NULL;
   const char *hint = d->top->descriptor->parent_hint;
 

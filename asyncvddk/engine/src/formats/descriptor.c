@@ -136,8 +136,8 @@ needs_escape (unsigned char c)
   return c < 0x20 || c == '"' || c == '|' || c == 0x7f;
 }
 
-static char *
-escaped (const char *value)
+char *
+descriptor_escape (const char *value)
 {
   char *text = malloc (3 * strlen (value) + 1), *p = text;
 
@@ -229,7 +229,7 @@ VixError
 descriptor_ddb_set (struct descriptor *d, const char *name, const char *value)
 {
   CLEANUP_FREE char *key = ddb_key (name);
-  CLEANUP_FREE char *text = escaped (value);
+  CLEANUP_FREE char *text = descriptor_escape (value);
   struct line_parts parts;
   char *line;
   size_t at;

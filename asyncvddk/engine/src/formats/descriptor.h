@@ -60,6 +60,9 @@ void descriptor_free (struct descriptor *d);
 /* The text as it is to be stored; NULL when out of memory. */
 char *descriptor_text (const struct descriptor *d, size_t *len);
 
+/* The value as it stands between quotes, malloc'ed; NULL when out of memory. */
+char *descriptor_escape (const char *value);
+
 /* Disk database.  name without "ddb.".  The value is malloc'ed; NULL: no such key. */
 char *descriptor_ddb_get (const struct descriptor *d, const char *name);
 VixError descriptor_ddb_set (struct descriptor *d, const char *name, const char *value);

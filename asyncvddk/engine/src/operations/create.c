@@ -229,18 +229,26 @@ prepare (struct creation *c, const char *path)
 }
 
 VixError
-disk_create (const char *path, const VixDiskLibCreateParams *p, bool has_sector_sizes, struct progress *progress)
+create_link (const char *path, struct creation *c)
 {
-  struct creation c = { .params = p, .has_sector_sizes = has_sector_sizes, .progress = progress, .dirfd = -1 };
-  VixError r = check_params (path, p);
+  VixError r = check_params (path, c->params);
 
+  c->dirfd = -1;
   if (r != VIX_OK)
     return r;
-  r = prepare (&c, path);
+  r = prepare (c, path);
   if (r == VIX_OK)
-    r = progress_tell (progress, 0);
+    r = progress_tell (c->progress, 0);
   if (r == VIX_OK)
-    r = create_files (&c, &kinds[p->diskType]);
-  creation_end (&c, r == VIX_OK);
+    r = create_files (c, &kinds[c->params->diskType]);
+  creation_end (c, r == VIX_OK);
   return r;
+}
+
+VixError
+disk_create (const char *path, const VixDiskLibCreateParams *p, bool has_sector_sizes, struct progress *progress)
+{
+  struct creation c = { .params = p, .has_sector_sizes = has_sector_sizes, .progress = progress };
+
+  return create_link (path, &c);
 }

@@ -5,9 +5,17 @@
 #include "base/io.h"
 #include "base/progress.h"
 
+/* What the descriptor of a child says of its parent. */
+struct parentage {
+  uint32_t cid;
+  char *hint; /* path, from the child's folder or absolute */
+  char *ddb;  /* lines of the disk database that the child repeats */
+};
+
 struct creation {
   const VixDiskLibCreateParams *params;
   bool has_sector_sizes;
+  const struct parentage *parent; /* NULL: none */
   struct progress *progress;
   int dirfd;
   char *dir, *name; /* of the descriptor */
@@ -15,6 +23,9 @@ struct creation {
   char **created;   /* names of files made so far */
   size_t n_created;
 };
+
+/* Makes what c->params, has_sector_sizes, parent and progress say; the rest of *c is set here. */
+VixError create_link (const char *path, struct creation *c);
 
 /* Creates a file and notes it. */
 VixError create_file (struct creation *c, const char *name, struct file **out);

@@ -70,42 +70,61 @@ sector_size_lines (const struct creation *c, char buf[128])
   return buf;
 }
 
+/* The disk database of a disk without parent, but for longContentID. */
+static void
+write_database (FILE *f, const struct creation *c, bool thin)
+{
+  const struct geometry g = default_geometry (c->params->adapterType, c->params->capacity);
+  char uuid[48], sizes[128];
+
+  format_uuid (uuid);
+  fprintf (f,
+           "ddb.adapterType = \"%s\"\n"
+           "ddb.geometry.cylinders = \"%llu\"\n"
+           "ddb.geometry.heads = \"%u\"\n"
+           "ddb.geometry.sectors = \"%u\"\n"
+           "%s%s"
+           "ddb.uuid = \"%s\"\n"
+           "ddb.virtualHWVersion = \"%u\"\n",
+           adapter_name (c->params->adapterType), (unsigned long long) g.cylinders, g.heads, g.sectors,
+           sector_size_lines (c, sizes), thin ? "ddb.thinProvisioned = \"1\"\n" : "", uuid,
+           c->params->hwVersion ? c->params->hwVersion : VIXDISKLIB_HWVERSION_CURRENT);
+}
+
+static void
+write_header (FILE *f, const struct creation *c, const char *create_type, uint32_t cid)
+{
+  fprintf (f,
+           "# Disk DescriptorFile\n"
+           "version=1\n"
+           "encoding=\"UTF-8\"\n"
+           "CID=%08x\n"
+           "parentCID=%08x\n"
+           "createType=\"%s\"\n",
+           cid, c->parent ? c->parent->cid : CID_NONE, create_type);
+  if (c->parent)
+    fprintf (f, "parentFileNameHint=\"%s\"\n", c->parent->hint);
+}
+
 char *
 create_descriptor (const struct creation *c, const char *create_type, const char *extents, bool thin, size_t *len)
 {
-  const struct geometry g = default_geometry (c->params->adapterType, c->params->capacity);
   const uint32_t cid = random_cid ();
-  char uuid[48], sizes[128], *text;
-  int n;
+  char *text = NULL;
+  FILE *f = open_memstream (&text, len);
 
-  format_uuid (uuid);
-  n = asprintf (&text,
-                "# Disk DescriptorFile\n"
-                "version=1\n"
-                "encoding=\"UTF-8\"\n"
-                "CID=%08x\n"
-                "parentCID=ffffffff\n"
-                "createType=\"%s\"\n"
-                "\n"
-                "# Extent description\n"
-                "%s"
-                "\n"
-                "# The Disk Data Base \n"
-                "#DDB\n"
-                "\n"
-                "ddb.adapterType = \"%s\"\n"
-                "ddb.geometry.cylinders = \"%llu\"\n"
-                "ddb.geometry.heads = \"%u\"\n"
-                "ddb.geometry.sectors = \"%u\"\n"
-                "%s"
-                "ddb.longContentID = \"%08x%08x%08x%08x\"\n"
-                "%s"
-                "ddb.uuid = \"%s\"\n"
-                "ddb.virtualHWVersion = \"%u\"\n",
-                cid, create_type, extents, adapter_name (c->params->adapterType), (unsigned long long) g.cylinders,
-                g.heads, g.sectors, sector_size_lines (c, sizes), random_cid (), random_cid (), random_cid (), cid,
-                thin ? "ddb.thinProvisioned = \"1\"\n" : "", uuid,
-                c->params->hwVersion ? c->params->hwVersion : VIXDISKLIB_HWVERSION_CURRENT);
-  *len = n < 0 ? 0 : (size_t) n;
-  return n < 0 ? NULL : text;
+  if (!f)
+    return NULL;
+  write_header (f, c, create_type, cid);
+  fprintf (f, "\n# Extent description\n%s\n# The Disk Data Base \n#DDB\n\n", extents);
+  /* First, so that it shares a sector with the CID in most disks: one write changes both. */
+  fprintf (f, "ddb.longContentID = \"%08x%08x%08x%08x\"\n", random_cid (), random_cid (), random_cid (), cid);
+  if (c->parent)
+    fputs (c->parent->ddb, f);
+  else
+    write_database (f, c, thin);
+  if (fclose (f) == 0)
+    return text;
+  free (text);
+  return NULL;
 }

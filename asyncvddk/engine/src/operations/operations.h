@@ -17,7 +17,7 @@ VixError disk_create (const char *path, const VixDiskLibCreateParams *p, bool ha
 VixError disk_create_child (struct disk *parent, const char *path, VixDiskLibDiskType type, struct progress *progress);
 
 /* attach.c.  After disk_attach the child owns the parent's links: the parent is closed, whatever the result. */
-VixError disk_attach_possible (const struct disk *parent, const struct disk *child);
+VixError disk_attach_possible (struct disk *parent, struct disk *child);
 VixError disk_attach (struct disk *parent, struct disk *child);
 
 /* clone.c: the content of the chain at from as a new disk at to. */
