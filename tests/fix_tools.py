@@ -26,6 +26,7 @@ QEMU_IO = Tool("qemu-io", "qemu-utils")
 NBDKIT = Tool("nbdkit", "nbdkit")
 NBDCOPY = Tool("nbdcopy", "libnbd-bin")
 NBDINFO = Tool("nbdinfo", "libnbd-bin")
+SEVEN_ZIP = Tool("7z", "p7zip-full")
 GCC = Tool("gcc", "gcc")
 NM = Tool("nm", "binutils")
 
@@ -54,6 +55,12 @@ def find_all(tools: Sequence[Tool]) -> list[str]:
 def qemu_img() -> str:
     """Path of qemu-img, the other implementation of VMDK that ours is compared with."""
     return find(QEMU_IMG)
+
+
+@pytest.fixture(scope="session")
+def seven_zip() -> str:
+    """Path of 7-Zip, which reads VMDK, compressed streams with a footer among them."""
+    return find(SEVEN_ZIP)
 
 
 @pytest.fixture(scope="session")

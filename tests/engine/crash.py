@@ -152,7 +152,7 @@ class Storage:
                 self.move(self.names, move)
         elif event.kind in "WTZ":
             self.changes[event.file].append(event)
-        elif event.kind in "OULRMX":
+        elif event.kind in "OULREMX":
             self.moves.append(event)
         else:
             raise NotImplementedError(event.kind)
@@ -170,6 +170,8 @@ class Storage:
             names.pop(paths[0], None)
         elif event.kind == "R" and paths[0] in names:
             names[paths[1]] = names.pop(paths[0])
+        elif event.kind == "E":
+            names[paths[0]], names[paths[1]] = names[paths[1]], names[paths[0]]
         elif event.kind == "L":
             names[paths[1]] = names[paths[0]]
 

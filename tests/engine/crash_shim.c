@@ -5,7 +5,8 @@
  *   O file a was made, named by the data        W bytes were written to file a at b by call c
  *   T file a has b bytes                        Z file a has c zero bytes at b
  *   S file a was synced                         D the folder named by the data was synced
- *   R renamed, L linked (from, NUL, to)         U name deleted        M folder made        X folder deleted
+ *   R renamed, E exchanged, L linked (from, NUL, to)
+ *   U name deleted        M folder made        X folder deleted
  *   K command a has returned */
 #define _GNU_SOURCE
 #include <dlfcn.h>
@@ -367,9 +368,7 @@ change_names (char kind, long call, int from_dir, const char *from, int to_dir, 
 int
 renameat2 (int from_dir, const char *from, int to_dir, const char *to, unsigned flags)
 {
-  if (flags & RENAME_EXCHANGE)
-    abort (); /* the log has no record for it */
-  return change_names ('R', SYS_renameat2, from_dir, from, to_dir, to, flags);
+  return change_names (flags & RENAME_EXCHANGE ? 'E' : 'R', SYS_renameat2, from_dir, from, to_dir, to, flags);
 }
 
 int

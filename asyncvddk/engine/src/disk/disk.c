@@ -171,6 +171,12 @@ disk_flush (struct disk *d)
   return d->top->writable ? link_flush (d->top) : VIX_OK;
 }
 
+bool
+disk_writes_in_order (const struct disk *d)
+{
+  return d->top->extents[0]->ops->in_order;
+}
+
 /* The area that grows until a gap of at least one chunk follows. */
 struct allocated {
   uint64 origin, end, chunk;

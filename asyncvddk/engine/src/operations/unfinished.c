@@ -14,7 +14,8 @@
 #include "disk/link.h"
 #include "disk/lock.h"
 
-size_t
+/* Length of a disk's name without ".vmdk". */
+static size_t
 base_length (const char *name)
 {
   const size_t len = strlen (name);
@@ -22,7 +23,9 @@ base_length (const char *name)
   return len > 5 && strcasecmp (name + len - 5, ".vmdk") == 0 ? len - 5 : len;
 }
 
-bool
+/* True if disk software gives this name to an extent of the disk whose name begins with base: base-flat.vmdk,
+ * base-s001.vmdk ... */
+static bool
 is_extent_name (const char *base, size_t base_len, const char *name)
 {
   static const char *const words[] = { "flat", "delta", "sesparse", "rdm", "rdmp" };
@@ -69,6 +72,22 @@ lists (const struct descriptor *d, const char *name)
   return false;
 }
 
+/* Deletes a file unless somebody has it open for writing. */
+static VixError
+delete_extent (int dirfd, const char *dir, const char *name)
+{
+  CLEANUP_FILE struct file *f = NULL;
+  VixError r = VIX_OK;
+
+  if (faccessat (dirfd, name, F_OK, AT_SYMLINK_NOFOLLOW) == -1)
+    return VIX_OK;
+  if (file_open_at (dirfd, dir, name, true, &f) == VIX_OK)
+    r = lock_for_writing (f);
+  if (r == VIX_OK && unlinkat (dirfd, name, 0) == -1 && errno != ENOENT)
+    r = report_errno (errno, name, "delete");
+  return r;
+}
+
 /* Deletes the extents that only the unfinished disk lists.  One that cannot be read listed none yet. */
 static VixError
 delete_extents (int dirfd, const char *dir, const char *name, const char *hidden)
@@ -79,13 +98,11 @@ delete_extents (int dirfd, const char *dir, const char *name, const char *hidden
 
   if (replaced)
     alive = descriptor_in (dirfd, dir, name);
-  for (size_t i = 0; dead && (alive || !replaced) && i < dead->n_extents; ++i) {
+  for (size_t i = 0; r == VIX_OK && dead && (alive || !replaced) && i < dead->n_extents; ++i) {
     const char *file = dead->extents[i].file;
 
-    if (!file || !is_extent_name (name, base_length (name), file) || (alive && lists (alive, file)))
-      continue;
-    if (unlinkat (dirfd, file, 0) == -1 && errno != ENOENT)
-      r = report_errno (errno, file, "delete");
+    if (file && is_extent_name (name, base_length (name), file) && !(alive && lists (alive, file)))
+      r = delete_extent (dirfd, dir, file);
   }
   descriptor_free (dead);
   descriptor_free (alive);
@@ -116,6 +133,7 @@ VixError
 unfinished_clear (int dirfd, const char *dir, const char *name)
 {
   CLEANUP_FREE char *hidden = unfinished_name (name);
+  CLEANUP_FREE char *replacement = NULL;
   CLEANUP_FILE struct file *f = NULL;
   VixError r = hidden ? lock_unfinished (dirfd, dir, hidden, &f) : report_no_memory ();
 
@@ -123,6 +141,11 @@ unfinished_clear (int dirfd, const char *dir, const char *name)
     return r;
   engine_warn ("%s: belongs to a disk whose maker died; it is deleted with its extents", f->path);
   r = delete_extents (dirfd, dir, name, hidden);
+  if (asprintf (&replacement, ".%s.tmp", hidden) == -1) {
+    replacement = NULL;
+    return report_no_memory ();
+  }
+  unlinkat (dirfd, replacement, 0); /* link_store_descriptor's */
   if (r == VIX_OK && unlinkat (dirfd, hidden, 0) == -1 && errno != ENOENT)
     r = report_errno (errno, f->path, "delete");
   return r == VIX_OK ? directory_sync (dirfd, dir) : r;

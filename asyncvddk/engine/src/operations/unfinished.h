@@ -4,9 +4,6 @@
 #ifndef ENGINE_UNFINISHED_H
 #define ENGINE_UNFINISHED_H
 
-#include <stdbool.h>
-#include <stddef.h>
-
 #include "base/io.h"
 
 /* malloc'ed; NULL when out of memory. */
@@ -15,12 +12,5 @@ char *unfinished_name (const char *name);
 /* Deletes what a process left that died while it made or deleted the disk called name; VIX_OK also if there is nothing.
  * Its maker holds a lock on the file: VIX_E_FILE_ALREADY_LOCKED while it lives. */
 VixError unfinished_clear (int dirfd, const char *dir, const char *name);
-
-/* Length of a disk's name without ".vmdk". */
-size_t base_length (const char *name);
-
-/* True if disk software gives this name to an extent of the disk whose name begins with base: base-flat.vmdk,
- * base-s001.vmdk ... */
-bool is_extent_name (const char *base, size_t base_len, const char *name);
 
 #endif
