@@ -77,7 +77,9 @@ MENDABLE = {
     ),
     "two entries on one grain": Case(both(e9=128), {9: 0xA1}, "in use twice"),
     "three entries on one grain": Case(both(e9=256, e10=256), {9: 0xA2, 10: 0xA2}),
-    "grain not aligned": Case(both(e9=129), {9: 0xA1}),
+    "grain not aligned": Case(
+        Sparse(grains={0: 0xA1, 2: 0xA1}, gt_entries={9: 129}, rgt_entries={9: 129}), {9: 0xA1}, "no multiple"
+    ),
     "grains behind the end of the disk": Case(both(e100=128, e500=BEYOND), says="behind the end"),
     "grain behind the end in the copy only": Case(Sparse(rgt_entries={100: BEYOND})),
     "directory leads behind the end": Case(Sparse(gd_entries={0: BEYOND})),

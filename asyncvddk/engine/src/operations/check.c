@@ -72,10 +72,10 @@ repair_extents (const struct link *l, uint64_t found)
   if (r == VIX_OK)
     r = check_extents (l, false, &left);
   if (r == VIX_OK && findings_total (&left) > 0)
-    r = report (VIX_E_DISK_CANTREPAIR, "%s: was repaired, but %llu findings are left", l->path,
+    r = report (VIX_E_DISK_CANTREPAIR, "%s: was repaired, but findings are left: %llu", l->path,
                 ULL (findings_total (&left)));
   if (r == VIX_OK)
-    engine_warn ("%s: was repaired (%llu findings)", l->path, ULL (found));
+    engine_warn ("%s: was repaired; findings: %llu", l->path, ULL (found));
   return r;
 }
 
@@ -87,16 +87,16 @@ check_link (const struct link *l, bool repair)
   const uint64_t total = findings_total (&f);
 
   if (total > MAX_LINES)
-    engine_warn ("%s: %llu more findings", l->path, ULL (total - MAX_LINES));
+    engine_warn ("%s: findings that are not told: %llu", l->path, ULL (total - MAX_LINES));
   if (r != VIX_OK)
     return r;
   r = findings_verdict (&f);
   if (r == VIX_E_DISK_NEEDSREPAIR && repair)
     return repair_extents (l, total);
   if (r == VIX_E_DISK_NEEDSREPAIR)
-    return report (r, "%s: needs a repair (%llu findings)", l->path, ULL (total));
+    return report (r, "%s: needs a repair; findings: %llu", l->path, ULL (total));
   if (r == VIX_E_DISK_CANTREPAIR)
-    return report (r, "%s: cannot be repaired (%llu findings, %llu without remedy); nothing was changed", l->path,
+    return report (r, "%s: cannot be repaired, nothing was changed; findings: %llu, without remedy: %llu", l->path,
                    ULL (total), ULL (f.count[FOUND_LOSS]));
   return r;
 }

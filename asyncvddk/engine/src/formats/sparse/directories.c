@@ -142,9 +142,13 @@ is_free_place (const struct check *c, uint64_t sector)
     else
       low = middle + 1;
   }
-  for (; low < c->n_claims && (c->claims[low] >> 32) < sector + c->s->table_sectors; ++low)
-    if (c->sides[c->claims[low] >> 31 & 1].states[c->claims[low] & 0x7fffffff] == TABLE_GOOD)
-      return false;
+  for (; low < c->n_claims && (c->claims[low] >> 32) < sector + c->s->table_sectors; ++low) {
+    const struct side *side = &c->sides[c->claims[low] >> 31 & 1];
+    const uint32_t i = c->claims[low] & 0x7fffffff;
+
+    if (side->states[i] == TABLE_GOOD && le32toh ((*side->entries)[i]) == c->claims[low] >> 32)
+      return false; /* else it was replaced */
+  }
   return can_hold_table (c, sector);
 }
 
@@ -215,22 +219,31 @@ lose (struct check *c, uint32_t i)
            c->s->base.file->path, i, ULL (i * coverage), ULL ((i + 1) * coverage - 1));
 }
 
-/* A table that both directories have lost: the two places of the layout hold it if they agree. */
-static void
-resolve_lost (struct check *c, uint32_t i)
+/* True if the two places that the layout has for a table hold one, and no other table uses them. */
+static bool
+has_regular_table (const struct check *c, uint32_t i)
 {
-  struct side *a = &c->sides[0], *b = &c->sides[1];
+  const struct side *a = &c->sides[0], *b = &c->sides[1];
   bool empty;
 
-  if (!a->regular || !b->regular || !is_free_place (c, regular_place (c, a, i))
-      || !is_free_place (c, regular_place (c, b, i))
-      || !same_tables (c, regular_place (c, a, i), regular_place (c, b, i))
-      || !is_plausible (c, regular_place (c, a, i), &empty) || empty) {
-    lose (c, i);
-    return;
+  return a->regular && b->regular && is_free_place (c, regular_place (c, a, i))
+         && is_free_place (c, regular_place (c, b, i))
+         && same_tables (c, regular_place (c, a, i), regular_place (c, b, i))
+         && is_plausible (c, regular_place (c, a, i), &empty) && !empty;
+}
+
+/* A table that neither directory has. */
+static void
+resolve_both (struct check *c, uint32_t i)
+{
+  struct side *a = &c->sides[0], *b = &c->sides[1];
+
+  if (has_regular_table (c, i)) {
+    replace (c, a, i, true);
+    replace (c, b, i, true);
   }
-  replace (c, a, i, true);
-  replace (c, b, i, true);
+  else if (a->states[i] == TABLE_BAD || (b->states && b->states[i] == TABLE_BAD))
+    lose (c, i);
 }
 
 /* True if a table that stands where the layout does not have it is none, and the right one is in its place: that one is
@@ -265,20 +278,11 @@ resolve (struct check *c, uint32_t i)
   struct side *a = &c->sides[0], *b = &c->sides[1];
   const bool good_a = a->states[i] == TABLE_GOOD, good_b = b->states && b->states[i] == TABLE_GOOD;
 
-  if (!good_a && !good_b) {
-    if (a->states[i] == TABLE_BAD || (b->states && b->states[i] == TABLE_BAD)) {
-      if (b->states)
-        resolve_lost (c, i);
-      else
-        lose (c, i);
-    }
-    return;
-  }
-  if (!b->states)
-    return;
+  if (!good_a && !good_b)
+    resolve_both (c, i);
   if (good_b)
     resolve_side (c, a, b, i);
-  if (good_a)
+  if (good_a && b->states)
     resolve_side (c, b, a, i);
 }
 
