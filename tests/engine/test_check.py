@@ -119,7 +119,7 @@ def code(engine: Engine, path: Path, *, repair: bool = False) -> int:
     try:
         engine.check(path, repair=repair)
     except EngineError as error:
-        assert path.name.rpartition(".")[0] in error.text
+        assert str(path.parent) in error.text
         return error.code
     return 0
 

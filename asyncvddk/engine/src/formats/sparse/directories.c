@@ -174,24 +174,24 @@ same_tables (const struct check *c, uint64_t a, uint64_t b)
   return first && second && memcmp (first, second, c->s->table_bytes) == 0;
 }
 
-/* True if what stands at a sector may be a grain table; *empty: without grains. */
+/* True if what stands at a sector may be a grain table, with some damage perhaps; *empty: without grains. */
 static bool
 is_plausible (const struct check *c, uint64_t sector, bool *empty)
 {
   const struct sparse *s = c->s;
   CLEANUP_FREE uint32_t *entries = read_table (c, sector);
+  uint32_t good = 0, bad = 0;
 
-  *empty = true;
   for (uint32_t i = 0; entries && i < table_entries (s); ++i) {
     const uint32_t entry = le32toh (entries[i]);
 
-    if (entry > SPARSE_GTE_ZEROED) {
-      *empty = false;
-      if (entry < s->first_grain || entry >= s->end || (entry & (grain_sectors (s) - 1)))
-        return false;
-    }
+    if (entry >= s->first_grain && entry < s->end && (entry & (grain_sectors (s) - 1)) == 0)
+      ++good;
+    else
+      bad += entry > SPARSE_GTE_ZEROED;
   }
-  return entries != NULL;
+  *empty = good == 0;
+  return entries && good >= bad;
 }
 
 /* Puts a table where the layout has it, or takes it out: a new one is made then. */
@@ -219,17 +219,23 @@ lose (struct check *c, uint32_t i)
            c->s->base.file->path, i, ULL (i * coverage), ULL ((i + 1) * coverage - 1));
 }
 
+static bool
+has_grains (const struct check *c, uint64_t sector)
+{
+  bool empty;
+
+  return is_plausible (c, sector, &empty) && !empty;
+}
+
 /* True if the two places that the layout has for a table hold one, and no other table uses them. */
 static bool
 has_regular_table (const struct check *c, uint32_t i)
 {
   const struct side *a = &c->sides[0], *b = &c->sides[1];
-  bool empty;
 
   return a->regular && b->regular && is_free_place (c, regular_place (c, a, i))
          && is_free_place (c, regular_place (c, b, i))
-         && same_tables (c, regular_place (c, a, i), regular_place (c, b, i))
-         && is_plausible (c, regular_place (c, a, i), &empty) && !empty;
+         && (has_grains (c, regular_place (c, a, i)) || has_grains (c, regular_place (c, b, i)));
 }
 
 /* A table that neither directory has. */
@@ -246,14 +252,14 @@ resolve_both (struct check *c, uint32_t i)
     lose (c, i);
 }
 
-/* True if a table that stands where the layout does not have it is none, and the right one is in its place: that one is
- * the same as the copy. */
+/* True if a table that stands where the layout does not have it is none, and the right one is in its place. */
 static bool
 is_stray (const struct check *c, uint64_t sector, uint64_t place, uint64_t copy)
 {
   bool empty;
 
-  return !same_tables (c, sector, copy) && !is_plausible (c, sector, &empty) && same_tables (c, place, copy);
+  return !same_tables (c, sector, copy) && !is_plausible (c, sector, &empty)
+         && (same_tables (c, place, copy) || has_grains (c, place));
 }
 
 /* Entry i of side, whose other directory has a good table. */
