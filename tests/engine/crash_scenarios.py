@@ -211,7 +211,7 @@ def chains() -> Iterator[Scenario]:
     """Yield new children, and parents that are exchanged."""
     for kind in (MONOLITHIC_SPARSE, SPLIT_SPARSE):
         yield Scenario(f"child type {kind}", sparse, (f"open {DISK} 4", f"child {OTHER} {kind}", "close"), CHILD)
-    commands = (f"parent {DISK} 4", f"open {OTHER} 2", "attach", "close")
+    commands = (f"parent {DISK} 4", f"open {OTHER} 2", "attach", "write 10 5 1", "flush", "close")
     yield Scenario("attach", loose_child, commands, (Kept(writable=False), Kept((OTHER,))))
 
 

@@ -100,6 +100,28 @@ find_sparse_format (const struct file *f, extent_opener **opener)
 }
 
 static VixError
+unjudged_close (struct extent *e)
+{
+  file_close (e->file);
+  free (e);
+  return VIX_OK;
+}
+
+/* An extent_opener that looks at nothing. */
+static VixError
+unjudged_open (const struct extent_source *source, struct extent **out)
+{
+  static const struct extent_ops ops = { .close = unjudged_close };
+  struct extent *e = calloc (1, sizeof *e);
+
+  if (!e)
+    return report_no_memory ();
+  *e = (struct extent){ .ops = &ops, .file = source->file, .sectors = source->line->sectors };
+  *out = e;
+  return VIX_OK;
+}
+
+static VixError
 find_format (const struct extent_source *source, extent_opener **opener)
 {
   const struct extent_line *line = source->line;
@@ -128,6 +150,8 @@ open_extent (struct link *l, const struct extent_source *source)
   struct extent *e = NULL;
   VixError r = find_format (source, &opener);
 
+  if (l->unjudged && (opener == sparse_open || opener == flat_open))
+    opener = unjudged_open;
   if (r == VIX_OK)
     r = opener (source, &e);
   if (r != VIX_OK) {
@@ -135,7 +159,7 @@ open_extent (struct link *l, const struct extent_source *source)
     return r;
   }
   r = add_extent (l, e);
-  if (r == VIX_OK && e->file && e->file->writable && !e->ops->write)
+  if (r == VIX_OK && !l->unjudged && e->file && e->file->writable && !e->ops->write)
     r = report (VIX_E_NOT_SUPPORTED, "%s: extents of this format are only read; open the disk read-only",
                 e->file->path);
   return r;
@@ -164,6 +188,13 @@ check_overlap (const struct link *l, const struct extent_line *line, const struc
   return VIX_OK;
 }
 
+/* Against other writers, as far as the use of the link needs it. */
+static VixError
+lock_extent (const struct link *l, struct file *f)
+{
+  return f->writable ? lock_for_writing (f) : l->unjudged ? lock_against_writers (f) : VIX_OK;
+}
+
 /* Opens the file of an extent line that stands in a text descriptor. */
 static VixError
 open_listed_extent (struct link *l, const struct extent_line *line)
@@ -176,8 +207,8 @@ open_listed_extent (struct link *l, const struct extent_line *line)
     r = file_open_at (l->dirfd, l->dir, line->file, l->writable && line->access == ACCESS_RW, &source.file);
     if (r == VIX_OK)
       r = check_overlap (l, line, source.file, &shared);
-    if (r == VIX_OK && source.file->writable && !shared)
-      r = lock_for_writing (source.file);
+    if (r == VIX_OK && !shared)
+      r = lock_extent (l, source.file);
   }
   if (r != VIX_OK) {
     file_close (source.file);
@@ -245,7 +276,7 @@ open_descriptor_file (struct link *l, const char *path, struct file **f)
   l->ino = (*f)->ino;
   if ((*f)->size >= sizeof magic)
     r = file_read (*f, magic, sizeof magic, 0);
-  return r == VIX_OK && l->writable && memcmp (magic, "KDMV", 4) == 0 ? lock_for_writing (*f) : r;
+  return r == VIX_OK && memcmp (magic, "KDMV", 4) == 0 ? lock_extent (l, *f) : r;
 }
 
 static VixError
@@ -255,7 +286,7 @@ open_parts (struct link *l, const char *path)
   VixError r = open_descriptor_file (l, path, &f);
 
   if (r == VIX_OK)
-    r = read_descriptor (f, &l->embedded_offset, &l->embedded_size, &l->descriptor);
+    r = (l->unjudged ? rescue_descriptor : read_descriptor) (f, &l->embedded_offset, &l->embedded_size, &l->descriptor);
   if (r == VIX_OK && l->embedded_size > 0 && l->writable)
     r = area_mend (&(struct area){ f, l->embedded_offset, l->embedded_size });
   if (r == VIX_OK && l->embedded_size > 0)
@@ -264,8 +295,8 @@ open_parts (struct link *l, const char *path)
   return r == VIX_OK ? open_text_link (l) : r;
 }
 
-VixError
-link_open (const char *path, bool writable, struct link **out)
+static VixError
+open_new (const char *path, bool writable, bool unjudged, struct link **out)
 {
   struct link *l = calloc (1, sizeof *l);
   VixError r;
@@ -275,6 +306,7 @@ link_open (const char *path, bool writable, struct link **out)
     return report_no_memory ();
   l->dirfd = -1;
   l->writable = writable;
+  l->unjudged = unjudged;
   r = open_parts (l, path);
   if (r != VIX_OK) {
     link_close (l);
@@ -282,4 +314,16 @@ link_open (const char *path, bool writable, struct link **out)
   }
   *out = l;
   return VIX_OK;
+}
+
+VixError
+link_open (const char *path, bool writable, struct link **out)
+{
+  return open_new (path, writable, false, out);
+}
+
+VixError
+link_open_to_check (const char *path, bool repair, struct link **out)
+{
+  return open_new (path, repair, true, out);
 }

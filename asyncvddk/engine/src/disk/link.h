@@ -12,6 +12,7 @@ struct link {
   dev_t dev; /* of that file */
   ino_t ino;
   bool writable;
+  bool unjudged; /* opened to be checked: flat and hosted sparse extents are files, which nobody looked into */
   struct descriptor *descriptor;
   uint64_t embedded_offset, embedded_size; /* bytes of the descriptor in the first extent's file; size 0: a text file */
   struct extent **extents; /* in the order of the disk */
@@ -20,6 +21,11 @@ struct link {
 
 /* Opens the link without its parents. */
 VixError link_open (const char *path, bool writable, struct link **out);
+
+/* Opens a link that may be damaged, and locks it: for writing if it is to be repaired, against writers else.  Flat and
+ * hosted sparse extents can be closed, nothing more; they have no other operations.  VIX_E_DISK_CANTREPAIR: the
+ * descriptor is lost. */
+VixError link_open_to_check (const char *path, bool repair, struct link **out);
 
 /* Frees the link, not its parents; the first error of the final flushes is returned.  NULL allowed. */
 VixError link_close (struct link *l);
@@ -45,6 +51,10 @@ link_is_child (const struct link *l)
 /* Reads the descriptor of the file: KDMV with the descriptor inside, or text.  embedded_* as in struct link. */
 VixError read_descriptor (const struct file *f, uint64_t *embedded_offset, uint64_t *embedded_size,
                           struct descriptor **out);
+
+/* rescue.c: the same from a file whose header may be lost. */
+VixError rescue_descriptor (const struct file *f, uint64_t *embedded_offset, uint64_t *embedded_size,
+                            struct descriptor **out);
 
 /* Makes the descriptor in memory the one on disk, in one step and on stable storage.  A text file is replaced. */
 VixError link_store_descriptor (struct link *l);

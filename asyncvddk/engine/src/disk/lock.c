@@ -13,10 +13,10 @@
 #include "disk/lock.h"
 #include "base/log.h"
 
-VixError
-lock_for_writing (const struct file *f)
+static VixError
+lock_file (const struct file *f, short type)
 {
-  struct flock lock = { .l_type = F_WRLCK, .l_whence = SEEK_SET };
+  struct flock lock = { .l_type = type, .l_whence = SEEK_SET };
 
   if (fcntl (f->fd, F_OFD_SETLK, &lock) == 0)
     return VIX_OK;
@@ -25,4 +25,16 @@ lock_for_writing (const struct file *f)
                    "%s: is open elsewhere, by another writer or by QEMU; close it there first", f->path);
   engine_warn ("%s: this file system cannot lock (%m); another writer would go unnoticed", f->path);
   return VIX_OK;
+}
+
+VixError
+lock_for_writing (const struct file *f)
+{
+  return lock_file (f, F_WRLCK);
+}
+
+VixError
+lock_against_writers (const struct file *f)
+{
+  return lock_file (f, F_RDLCK);
 }

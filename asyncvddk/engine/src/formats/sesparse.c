@@ -185,15 +185,25 @@ check_journal (const struct file *f, const struct se_header *h)
   return VIX_OK;
 }
 
+/* Every table belongs to one entry: a walk over all of them ends. */
 static VixError
 check_directory (const struct sesparse *s)
 {
+  CLEANUP_FREE uint8_t *used = calloc (s->tables_size / SE_TABLE_SECTORS / 8 + 1, 1);
+
+  if (!used)
+    return report_no_memory ();
   for (uint32_t i = 0; i < s->n_tables; ++i) {
-    const uint64_t entry = le64toh (s->gd[i]);
+    const uint64_t entry = le64toh (s->gd[i]), table = entry & 0xffffffff;
 
     if (entry != 0 && (entry >> 32 != 0x10000000 || ((entry & 0xffffffff) + 1) * SE_TABLE_SECTORS > s->tables_size))
       return INVALID ("%s: grain directory, entry %u: 0x%llx is no table of the file", s->base.file->path, i,
                       (unsigned long long) entry);
+    if (entry != 0 && (used[table >> 3] >> (table & 7) & 1))
+      return INVALID ("%s: grain directory, entry %u: grain table %llu belongs to another entry, too",
+                      s->base.file->path, i, (unsigned long long) table);
+    if (entry != 0)
+      used[table >> 3] |= (uint8_t) (1u << (table & 7));
   }
   return VIX_OK;
 }

@@ -38,7 +38,19 @@ VixError disk_defragment (struct disk *d, struct progress *progress);
 VixError disk_rename (const char *from, const char *to);
 VixError disk_unlink (const char *path);
 
-/* check.c: VIX_OK: clean, or mended.  Without repair nothing is written. */
+/* check.c: one link of a chain: header, directories and tables of sparse extents, sizes of flat ones; neither content
+ * nor parents.  Each finding is one warning, up to a bound; space that nothing uses is only logged.  Without repair
+ * nothing is written and a file that can only be read will do; else everything is repaired, or nothing.
+ *
+ * VIX_OK                     clean, or clean again
+ * VIX_E_DISK_NEEDSREPAIR     what was found can be repaired; without repair only
+ * VIX_E_DISK_CANTREPAIR      something is lost, or nobody knows what is right; nothing was changed
+ * VIX_E_DISK_INVALIDDISK     no disk, or a descriptor that contradicts itself: as from opening
+ * VIX_E_FILE_ALREADY_LOCKED  open for writing elsewhere
+ * others                     the check or the repair could not be made, for the reason that was reported
+ *
+ * A repair changes nothing that a reader saw and keeps the content id: it takes grains back that one copy of the tables
+ * has lost, and completes what an interrupted writer left. */
 VixError disk_check (const char *path, bool repair);
 
 #endif

@@ -54,6 +54,14 @@ make_header (const struct layout *l, uint64_t sectors, bool descriptor)
   return h;
 }
 
+struct sparse_header
+sparse_default_header (uint64_t sectors, bool descriptor)
+{
+  const struct layout l = plan_layout (sectors, descriptor);
+
+  return make_header (&l, sectors, descriptor);
+}
+
 /* A directory whose tables follow it. */
 static VixError
 write_directory (const struct file *f, const struct layout *l, uint64_t sector)

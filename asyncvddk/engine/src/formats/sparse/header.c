@@ -9,9 +9,8 @@
 #define INVALID(...) report (VIX_E_DISK_INVALIDDISK, __VA_ARGS__)
 #define ULL(n) ((unsigned long long) (n))
 
-/* To the byte order of this machine. */
-static void
-header_to_host (struct sparse_header *h)
+void
+sparse_swap_header (struct sparse_header *h)
 {
   h->magic = le32toh (h->magic);
   h->version = le32toh (h->version);
@@ -108,6 +107,16 @@ check_directory (const struct file *f, const struct sparse_header *h, uint64_t o
   return VIX_OK;
 }
 
+bool
+sparse_directory_fits (const struct file *f, const struct sparse_header *h, uint64_t offset)
+{
+  const uint64_t tables = (h->capacity - 1) / (h->num_gtes_per_gt * h->grain_size) + 1;
+  const uint64_t sectors = round_up (4 * tables, SECTOR_SIZE) / SECTOR_SIZE;
+
+  return offset != 0 && in_range (f->size / SECTOR_SIZE, offset, sectors)
+         && !(h->descriptor_offset && overlaps (offset, sectors, h->descriptor_offset, h->descriptor_size));
+}
+
 VixError
 sparse_check_directory (const struct file *f, const struct sparse_header *h)
 {
@@ -143,6 +152,12 @@ check_places (const struct file *f, const struct sparse_header *h)
         f->path, ULL (h->descriptor_size), ULL (h->descriptor_offset));
   if (h->overhead > file_sectors)
     return INVALID ("%s: byte 64: first grain at sector %llu, behind the end of the file", f->path, ULL (h->overhead));
+  return VIX_OK;
+}
+
+static VixError
+check_directory_places (const struct file *f, const struct sparse_header *h)
+{
   if (h->gd_offset == SPARSE_GD_AT_END)
     return h->flags & SPARSE_FLAG_MARKERS
              ? VIX_OK
@@ -152,7 +167,7 @@ check_places (const struct file *f, const struct sparse_header *h)
 }
 
 VixError
-sparse_read_header (const struct file *f, struct sparse_header *h)
+sparse_read_fields (const struct file *f, struct sparse_header *h)
 {
   VixError r;
 
@@ -160,7 +175,7 @@ sparse_read_header (const struct file *f, struct sparse_header *h)
     return INVALID ("%s: has %llu bytes, a sparse extent begins with a header of 512", f->path, ULL (f->size));
   r = file_read (f, h, sizeof *h, 0);
   if (r == VIX_OK) {
-    header_to_host (h);
+    sparse_swap_header (h);
     r = check_identity (f->path, h);
   }
   if (r == VIX_OK)
@@ -170,6 +185,14 @@ sparse_read_header (const struct file *f, struct sparse_header *h)
   if (r == VIX_OK)
     r = check_places (f, h);
   return r;
+}
+
+VixError
+sparse_read_header (const struct file *f, struct sparse_header *h)
+{
+  VixError r = sparse_read_fields (f, h);
+
+  return r == VIX_OK ? check_directory_places (f, h) : r;
 }
 
 VixError

@@ -5,7 +5,7 @@
 #include "formats/sparse/sparse.h"
 #include "formats/sparse/stream.h"
 
-static void
+void
 sparse_free (struct sparse *s)
 {
   cache_free (s);
@@ -60,8 +60,7 @@ init_lock (pthread_rwlock_t *lock)
 #endif
 }
 
-/* A structure with the header's facts; NULL when out of memory. */
-static struct sparse *
+struct sparse *
 sparse_new (const struct extent_source *source, const struct sparse_header *h)
 {
   struct sparse *s = calloc (1, sizeof *s);
@@ -184,9 +183,8 @@ load_tables (struct sparse *s)
   return r == VIX_OK && s->base.file->writable && !s->compressed ? sparse_verify (s) : r;
 }
 
-/* A descriptor inside an extent that another descriptor lists would be a disk in a disk; an empty area is common. */
-static VixError
-check_no_descriptor (const struct extent_source *source, const struct sparse_header *h)
+VixError
+sparse_refuse_nested (const struct extent_source *source, const struct sparse_header *h)
 {
   char first = '\0';
   VixError r = VIX_OK;
@@ -212,7 +210,7 @@ sparse_open (const struct extent_source *source, struct extent **out)
   if (r == VIX_OK)
     r = sparse_check_header (source->file, &h, source->line->sectors);
   if (r == VIX_OK)
-    r = check_no_descriptor (source, &h);
+    r = sparse_refuse_nested (source, &h);
   if (r == VIX_OK && (h.flags & SPARSE_FLAG_COMPRESSED))
     r = stream_read_footer (source->file, &h);
   if (r != VIX_OK)

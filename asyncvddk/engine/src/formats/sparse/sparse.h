@@ -70,6 +70,12 @@ grain_sectors (const struct sparse *s)
   return 1ull << s->grain_bits;
 }
 
+static inline uint64_t
+directory_sectors (const struct sparse *s)
+{
+  return round_up (4ull * s->n_tables, SECTOR_SIZE) / SECTOR_SIZE;
+}
+
 static inline uint32_t
 table_entries (const struct sparse *s)
 {
@@ -78,6 +84,15 @@ table_entries (const struct sparse *s)
 
 /* header.c: reads and judges the header; where the directory must lie is known afterwards. */
 VixError sparse_read_header (const struct file *f, struct sparse_header *h);
+
+/* The same without the places of the directories. */
+VixError sparse_read_fields (const struct file *f, struct sparse_header *h);
+
+/* True if a directory at this sector lies inside the file, and not on the descriptor. */
+bool sparse_directory_fits (const struct file *f, const struct sparse_header *h, uint64_t offset);
+
+/* To the byte order of this machine, and back. */
+void sparse_swap_header (struct sparse_header *h);
 VixError sparse_check_header (const struct file *f, const struct sparse_header *h, uint64_t line_sectors);
 VixError sparse_check_directory (const struct file *f, const struct sparse_header *h);
 
@@ -95,11 +110,21 @@ typedef VixError table_function (void *opaque, uint32_t first, uint32_t n, const
 VixError walk_tables (struct sparse *s, const uint32_t *directory, uint32_t first, uint32_t end, table_function *f,
                       void *opaque);
 
-/* check.c: refuses an extent whose tables could make a write destroy other data.  Opened for writing only. */
+/* verify.c: refuses an extent whose tables could make a write destroy other data.  Opened for writing only. */
 VixError sparse_verify (struct sparse *s);
 VixError sparse_compare_table (struct sparse *s, uint32_t index);
 
-/* create.c: header and empty tables of a new extent; with a descriptor inside if one is given. */
+/* open.c: an extent with the header's facts and no tables; NULL when out of memory.  The file stays the caller's. */
+struct sparse *sparse_new (const struct extent_source *source, const struct sparse_header *h);
+void sparse_free (struct sparse *s);
+
+/* Refuses an extent of another descriptor that has one inside: a disk in a disk.  An empty area is common. */
+VixError sparse_refuse_nested (const struct extent_source *source, const struct sparse_header *h);
+
+/* create.c: the header of a new extent, as on disk. */
+struct sparse_header sparse_default_header (uint64_t sectors, bool descriptor);
+
+/* Header and empty tables of a new extent; with a descriptor inside if one is given. */
 VixError create_sparse_extent (const struct file *f, uint64_t sectors, const char *descriptor, size_t descriptor_len);
 
 /* Size of the file that it makes, in sectors. */
