@@ -5,12 +5,14 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 
 import asyncvddk
+from tests.engine.crash import Runner, compile_runner
 from tests.engine.driver import Engine
 from tests.engine.qemu import Qemu
 from tests.fix_tools import gcc, qemu_img, qemu_io, seven_zip
@@ -21,6 +23,7 @@ if TYPE_CHECKING:
 __all__ = ["gcc", "qemu_img", "qemu_io", "seven_zip"]
 
 PACKAGE = Path(asyncvddk.__file__).parent
+MEMORY = Path("/dev/shm")  # noqa: S108 (a folder with a random name is made there)
 
 
 @pytest.fixture(scope="session")
@@ -44,6 +47,14 @@ def engine(library: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[
 def qemu(qemu_img: str, qemu_io: str) -> Qemu:
     """Run QEMU's tools: the other implementation of the format."""
     return Qemu(qemu_img, qemu_io)
+
+
+@pytest.fixture(scope="session")
+def runner(gcc: str, library: Path) -> Iterator[Runner]:
+    """Compile the program that dies; its disks are in memory, and every test puts its own there."""
+    with tempfile.TemporaryDirectory(dir=MEMORY if MEMORY.is_dir() else None) as folder:
+        (Path(folder) / "disks").mkdir()
+        yield Runner(compile_runner(gcc, Path(folder)), library, Path(folder) / "disks")
 
 
 @pytest.fixture(autouse=True)

@@ -177,8 +177,11 @@ class Storage:
 
     def after_power_cut(self, choose: random.Random) -> Files:
         """Return what may be found when power is back."""
+        return self.files_with(choose, choose.choice((0.0, 0.1, 0.5, 0.9, 1.0)))
+
+    def files_with(self, choose: random.Random, share: float) -> Files:
+        """Return the files with a share of what is not certain; 1.0: with all of it, as when a process died."""
         names = dict(self.names)
-        share = choose.choice((0.0, 0.1, 0.5, 0.9, 1.0))
         for move in self.moves[: choose.randint(0, len(self.moves)) if share < 1 else None]:
             self.move(names, move)
         images = {}

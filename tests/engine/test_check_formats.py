@@ -103,9 +103,7 @@ def test_an_extent_that_qemu_gave_an_empty_descriptor_is_rebuilt(engine: Engine,
 
 
 @pytest.mark.parametrize("case", [*BAD_HEADERS, *BAD_FOR_WRITING])
-def test_every_bad_sparse_file_gets_a_code_and_no_byte_of_it_changes(
-    case: str, engine: Engine, tmp_path: Path
-) -> None:
+def test_every_bad_sparse_file_gets_a_code_and_no_byte_of_it_changes(case: str, engine: Engine, tmp_path: Path) -> None:
     """Those that are refused when opened are refused here, or can be mended; mended ones open."""
     disk, refused = (BAD_HEADERS | BAD_FOR_WRITING)[case]
     path = disk.save(tmp_path / "disk.vmdk")

@@ -31,7 +31,9 @@ grain = st.one_of(st.sampled_from([*GRAINS, 2, 3, 700]), st.integers(0, 2 * TABL
 table_damage = st.dictionaries(grain, interesting, max_size=4)
 directory_damage = st.dictionaries(st.integers(0, 1), interesting, max_size=2)
 header_damage = st.dictionaries(
-    st.sampled_from([4, 8, 12, 20, 28, 36, 44, 48, 52, 56, 60, 64, 72, 76]), st.binary(min_size=4, max_size=4), max_size=1
+    st.sampled_from([4, 8, 12, 20, 28, 36, 44, 48, 52, 56, 60, 64, 72, 76]),
+    st.binary(min_size=4, max_size=4),
+    max_size=1,
 )
 
 

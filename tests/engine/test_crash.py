@@ -5,37 +5,27 @@ from __future__ import annotations
 import itertools
 import os
 import random
-import tempfile
 from ctypes import c_char
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.engine.crash import Runner, certain, compile_runner, events, load, names, store
+from tests.engine.crash import certain, events, load, names, store
 from tests.engine.crash_scenarios import SCENARIOS, Kept, Scenario, probes
 from tests.engine.driver import READ_ONLY, SECTOR
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
 
-    from tests.engine.crash import Files
+    from tests.engine.crash import Files, Runner
     from tests.engine.driver import Disk, Engine
 
 SAMPLES = int(os.environ.get("ASYNCVDDK_CRASH_SAMPLES", "8"))
 """Power cuts per scenario, at any moment, and as many right before something is synced."""
 
 NOT_SUPPORTED, NEEDS_REPAIR = 6, 16006
-MEMORY = Path("/dev/shm")  # noqa: S108 (a folder with a random name is made there)
-
-
-@pytest.fixture(scope="session")
-def runner(gcc: str, library: Path) -> Iterator[Runner]:
-    """Compile the program that dies; its disks are in memory."""
-    with tempfile.TemporaryDirectory(dir=MEMORY if MEMORY.is_dir() else None) as folder:
-        (Path(folder) / "disks").mkdir()
-        yield Runner(compile_runner(gcc, Path(folder)), library, Path(folder) / "disks")
 
 
 class Content:
@@ -125,13 +115,11 @@ class Case:
 
     def done(self, returned: int) -> bool:
         """Tell whether what the commands make or delete is made or deleted: they would rightly refuse."""
-        found = set(names(self.runner.folder))
-        made = [kept.names[-1] for kept in self.scenario.disks if kept.made_by or len(kept.names) > 1]
-        gone = [name for kept in self.scenario.disks if kept.deleted_by for name in kept.names]
-        changed = made or gone
-        return returned == len(self.scenario.commands) or (
-            bool(changed) and found.issuperset(made) and found.isdisjoint(gone)
-        )
+        disks, found = self.scenario.disks, names(self.runner.folder)
+        if returned == len(self.scenario.commands) or any(kept.deleted_by for kept in disks):
+            return found == self.final
+        made = {kept.names[-1] for kept in disks if kept.made_by or len(kept.names) > 1}
+        return bool(made) and made.issubset(found)
 
     def repeat(self, returned: int) -> None:
         """Give the commands again: they work on what is left, and leave what they leave without a crash."""

@@ -150,3 +150,32 @@ unfinished_clear (int dirfd, const char *dir, const char *name)
     r = report_errno (errno, f->path, "delete");
   return r == VIX_OK ? directory_sync (dirfd, dir) : r;
 }
+
+VixError
+unfinished_begin_delete (int dirfd, const char *dir, const char *name)
+{
+  CLEANUP_FREE char *hidden = unfinished_name (name);
+
+  if (!hidden)
+    return report_no_memory ();
+  return renameat (dirfd, name, dirfd, hidden) == -1 ? report_errno (errno, name, "delete")
+                                                     : directory_sync (dirfd, dir);
+}
+
+VixError
+unfinished_end_delete (int dirfd, const char *dir, const char *name)
+{
+  CLEANUP_FREE char *hidden = unfinished_name (name);
+
+  if (!hidden)
+    return report_no_memory ();
+  return unlinkat (dirfd, hidden, 0) == -1 ? report_errno (errno, hidden, "delete") : directory_sync (dirfd, dir);
+}
+
+bool
+unfinished_exists (int dirfd, const char *name)
+{
+  CLEANUP_FREE char *hidden = unfinished_name (name);
+
+  return hidden && faccessat (dirfd, hidden, F_OK, AT_SYMLINK_NOFOLLOW) == 0;
+}

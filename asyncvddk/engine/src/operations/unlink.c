@@ -11,6 +11,7 @@
 #include "disk/lock.h"
 #include "operations/doomed.h"
 #include "operations/operations.h"
+#include "operations/unfinished.h"
 
 /* True if disk software gives this name to an extent of the disk called base: base-flat.vmdk, base-s001.vmdk ... */
 static bool
@@ -114,25 +115,46 @@ doomed_close (struct doomed *d)
   free (d->name);
 }
 
-/* The descriptor, with which the disk is gone, then the rest. */
+/* The descriptor's name, with which the disk is gone, then the rest, then the descriptor. */
 static VixError
 delete_disk (const struct doomed *d)
 {
-  VixError r = VIX_OK;
+  VixError r = unfinished_begin_delete (d->dirfd, d->dir, d->name);
 
-  if (unlinkat (d->dirfd, d->name, 0) == -1)
-    return report_errno (errno, d->file->path, "delete");
-  if (!d->embedded)
+  if (r == VIX_OK && !d->embedded)
     r = delete_extents (d);
-  return r == VIX_OK ? directory_sync (d->dirfd, d->dir) : r;
+  return r == VIX_OK ? unfinished_end_delete (d->dirfd, d->dir, d->name) : r;
+}
+
+/* What an Unlink left that died in the middle; *found: there was something. */
+static VixError
+finish_unlink (const char *path, bool *found)
+{
+  CLEANUP_FREE char *dir = NULL;
+  CLEANUP_FREE char *name = NULL;
+  VixError r = VIX_OK;
+  int dirfd = open_directory_of (path, &dir, &name, &r);
+
+  *found = false;
+  if (dirfd == -1)
+    return r;
+  *found = faccessat (dirfd, name, F_OK, AT_SYMLINK_NOFOLLOW) == -1 && unfinished_exists (dirfd, name);
+  if (*found)
+    r = unfinished_clear (dirfd, dir, name);
+  close (dirfd);
+  return r;
 }
 
 VixError
 disk_unlink (const char *path)
 {
   struct doomed d;
-  VixError r = doomed_open (path, &d);
+  bool found;
+  VixError r = finish_unlink (path, &found);
 
+  if (r != VIX_OK || found)
+    return r;
+  r = doomed_open (path, &d);
   if (r == VIX_OK)
     r = delete_disk (&d);
   doomed_close (&d);
