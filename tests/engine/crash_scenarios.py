@@ -43,6 +43,8 @@ class Kept:
     """One of these: a disk that is being renamed has two."""
     like: str = DISK
     """The disk whose content it had before; empty: zeros."""
+    replaced_by: str = ""
+    """The disk whose content it may have, and must have behind the command ``made_by``; empty: it is not replaced."""
     made_by: int = 0
     """Number of the command behind which it must be there; 0: always."""
     deleted_by: int = 0
@@ -150,6 +152,17 @@ def interrupted(engine: Engine, folder: Path) -> None:
         file.write(bytes(5 * SECTOR))
 
 
+def over(prepare: Callable[[Engine, Path], object], kind: int) -> Callable[[Engine, Path], object]:
+    """Prepare a disk, and another one of some type, with other content, where a copy goes."""
+
+    def both(engine: Engine, folder: Path) -> None:
+        prepare(engine, folder)
+        with engine.open(engine.create(folder / OTHER, SMALL, kind)) as disk:
+            disk.write(100, b"\x99" * 200 * SECTOR)
+
+    return both
+
+
 def loose_child(engine: Engine, folder: Path) -> None:
     """Prepare a disk, and an empty child of a copy of it that stands elsewhere."""
     grains = {i * 23: i for i in range(1, 20)}
@@ -221,6 +234,10 @@ def copies() -> Iterator[Scenario]:
         source = raw if kind == MONOLITHIC_SPARSE else split
         disks = (COPIED[0], Kept((OTHER,), made_by=1, writable=kind != STREAM_OPTIMIZED))
         yield Scenario(f"clone type {kind}", source, (f"clone {OTHER} {DISK} {kind} 0",), disks)
+    replaced = (COPIED[0], Kept((OTHER,), like=OTHER, replaced_by=DISK, made_by=1))
+    for kind, old in ((1, 2), (2, 1), (2, 2), (3, 3)):
+        commands = (f"clone {OTHER} {DISK} {kind} 1",)
+        yield Scenario(f"clone type {kind} over type {old}", over(raw, old), commands, replaced)
     yield Scenario("clone child", child, (f"clone {OTHER} {DISK} {MONOLITHIC_SPARSE} 0",), COPIED)
 
 
