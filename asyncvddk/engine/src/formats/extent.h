@@ -72,6 +72,7 @@ struct extent_source {
   const struct extent_line *line;
   const char *where; /* descriptor, for messages */
   bool embedded; /* the file holds the descriptor, too */
+  size_t of;     /* so many extents share the memory that the disk may take */
 };
 
 VixError flat_open (const struct extent_source *source, struct extent **out);

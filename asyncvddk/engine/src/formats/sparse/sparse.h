@@ -44,6 +44,7 @@ struct sparse {
   uint16_t *slots;       /* per table: slot in tables + 1, 0 if not cached */
   struct table *tables;
   uint32_t max_tables, hand;
+  uint32_t n_cached, wanted_tables; /* more than wanted only if that many are changed */
   uint32_t epoch; /* flushes so far: a table read from the file before one may be out of date after it */
   _Atomic uint32_t n_dirty;
   _Atomic uint64_t pending; /* sectors allocated since the last flush */
@@ -80,7 +81,7 @@ VixError sparse_check_header (const struct file *f, const struct sparse_header *
 VixError sparse_check_directory (const struct file *f, const struct sparse_header *h);
 
 /* cache.c.  cache_find needs the lock; the others take it. */
-VixError cache_init (struct sparse *s);
+VixError cache_init (struct sparse *s, size_t extents);
 void cache_free (struct sparse *s);
 struct table *cache_find (struct sparse *s, uint32_t index);
 VixError cache_load (struct sparse *s, uint32_t index, bool nowait);
