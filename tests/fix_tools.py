@@ -26,6 +26,7 @@ QEMU_IO = Tool("qemu-io", "qemu-utils")
 NBDKIT = Tool("nbdkit", "nbdkit")
 NBDCOPY = Tool("nbdcopy", "libnbd-bin")
 NBDINFO = Tool("nbdinfo", "libnbd-bin")
+SEVEN_ZIP = Tool("7z", "p7zip-full")
 GCC = Tool("gcc", "gcc")
 NM = Tool("nm", "binutils")
 
