@@ -58,6 +58,12 @@ def qemu_img() -> str:
 
 
 @pytest.fixture(scope="session")
+def seven_zip() -> str:
+    """Path of 7-Zip, which reads VMDK, compressed streams with a footer among them."""
+    return find(SEVEN_ZIP)
+
+
+@pytest.fixture(scope="session")
 def qemu_io() -> str:
     """Path of qemu-io, which writes patterns into disks."""
     return find(QEMU_IO)

@@ -13,12 +13,12 @@ import pytest
 import asyncvddk
 from tests.engine.driver import Engine
 from tests.engine.qemu import Qemu
-from tests.fix_tools import gcc, qemu_img, qemu_io
+from tests.fix_tools import gcc, qemu_img, qemu_io, seven_zip
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-__all__ = ["gcc", "qemu_img", "qemu_io"]
+__all__ = ["gcc", "qemu_img", "qemu_io", "seven_zip"]
 
 PACKAGE = Path(asyncvddk.__file__).parent
 

@@ -147,13 +147,13 @@ class Engine:
         self,
         to: Path,
         source: Path,
-        disk_type: int = MONOLITHIC_SPARSE,
+        disk_type: int | CreateParams = MONOLITHIC_SPARSE,
         *,
         overwrite: bool = False,
         progress: Progress | None = None,
     ) -> Path:
         """Copy a disk into a new one and return its path."""
-        params = CreateParams(disk_type, LSILOGIC, 13, 0, 0, 0)
+        params = CreateParams(disk_type, LSILOGIC, 13, 0, 0, 0) if isinstance(disk_type, int) else disk_type
         places = self.connection, bytes(to), self.connection, bytes(source)
         told, data = progress_arguments(progress)
         self._call("Clone", *places, byref(params), told, data, c_char(overwrite))

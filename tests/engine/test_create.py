@@ -41,6 +41,7 @@ FILES = {
     SPLIT_FLAT: ["d-f001.vmdk", "d-f002.vmdk", "d.vmdk"],
     VMFS_FLAT: ["d-flat.vmdk", "d.vmdk"],
     VMFS_THIN: ["d-flat.vmdk", "d.vmdk"],
+    STREAM_OPTIMIZED: ["d.vmdk"],
 }
 LINES = {
     MONOLITHIC_FLAT: [f'RW {SPLIT + 8} FLAT "d-flat.vmdk" 0'],
@@ -133,7 +134,7 @@ IMPOSSIBLE = {
     "more than 2 TiB in a sparse file": ((1 << 32) + 1, MONOLITHIC_SPARSE, IDE, 21),
     "too many files": (1 << 36, SPLIT_SPARSE, IDE, 21),
     "unknown adapter": (8, MONOLITHIC_SPARSE, 9, 3),
-    "stream": (8, STREAM_OPTIMIZED, IDE, 6),
+    "more than 64 TiB in a stream": ((1 << 37) + 1, STREAM_OPTIMIZED, IDE, 21),
     "redo log of ESXi": (8, 8, IDE, 6),
     "type 0": (8, 0, IDE, 6),
     "unknown type": (8, 256, IDE, 6),

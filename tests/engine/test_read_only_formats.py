@@ -147,9 +147,9 @@ def test_a_damaged_compressed_grain_fails_its_own_sectors(case: str, engine: Eng
 
 
 BAD_DISKS: dict[str, tuple[Cowd | SeSparse | Stream, int]] = {
-    "stream: no footer": (Stream(markers={"footer": Stream.marker(1, 2)}), INVALID_DISK),
-    "stream: no end": (Stream(markers={"end": b"x" * SECTOR}), INVALID_DISK),
-    "stream: a sector behind the end": (Stream(tail=bytes(SECTOR)), INVALID_DISK),
+    "stream: no footer": (Stream(markers={"footer": Stream.marker(1, 2)}), NEEDS_REPAIR),
+    "stream: no end": (Stream(markers={"end": b"x" * SECTOR}), NEEDS_REPAIR),
+    "stream: a sector behind the end": (Stream(tail=bytes(SECTOR)), NEEDS_REPAIR),
     "stream: footer without directory": (Stream(footer={"gd_offset": (1 << 64) - 1}), INVALID_DISK),
     "stream: footer's directory outside": (Stream(footer={"gd_offset": 1 << 40}), INVALID_DISK),
     "stream: footer with another capacity": (Stream(footer={"capacity": 1 << 30}), INVALID_DISK),

@@ -296,10 +296,18 @@ worth_trying_at_once (const struct request *r)
   return r->operation == OPERATION_READ && latency_ms == 0 && calling_back == NULL && small (r);
 }
 
+/* A stream is written where it is asked for, on this thread: threads of the pool would overtake each other.  The stream
+ * has helpers of its own for what takes time.  From inside of a callback the stack is no place for it. */
+static bool
+must_keep_order (const struct request *r)
+{
+  return r->operation == OPERATION_WRITE && calling_back == NULL && disk_writes_in_order (r->handle->disk);
+}
+
 VixError
 async_submit (const struct request *request)
 {
-  if (synchronous) {
+  if (synchronous || must_keep_order (request)) {
     serve (request);
     return VIX_ASYNC;
   }

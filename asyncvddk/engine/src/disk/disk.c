@@ -139,6 +139,12 @@ disk_flush (struct disk *d)
   return d->top->writable ? link_flush (d->top) : VIX_OK;
 }
 
+bool
+disk_writes_in_order (const struct disk *d)
+{
+  return d->top->extents[0]->ops->in_order;
+}
+
 VixError
 disk_allocated (struct disk *d, uint64 start, uint64 count, uint64 chunk,
                 bool (*emit) (void *opaque, uint64 off, uint64 len), void *opaque)

@@ -33,6 +33,9 @@ VixError disk_read (struct disk *d, uint64 start, uint64 count, uint8 *buf, bool
 VixError disk_write (struct disk *d, uint64 start, uint64 count, const uint8 *buf);
 VixError disk_flush (struct disk *d);
 
+/* True if writes must keep the order in which they were asked for. */
+bool disk_writes_in_order (const struct disk *d);
+
 void disk_get_info (struct disk *d, struct disk_info *info);
 
 /* Calls emit for each allocated area in [start, start+count): sectors, multiples of chunk from start on except for a

@@ -56,6 +56,9 @@ struct extent_ops {
 
   /* Flushes and frees, in any case. */
   VixError (*close) (struct extent *e);
+
+  /* Writes must come from front to back, nearly. */
+  bool in_order;
 };
 
 /* Formats put this first into their own structure. */

@@ -1,10 +1,12 @@
 /* New disks.  Extents come first, under their own names; the file with the descriptor is made under a temporary name
- * and gets its own when everything is on storage: a disk exists as a whole or not at all. */
+ * and gets its own when everything is on storage: a disk exists as a whole or not at all.  It may then take the place of
+ * an old disk, whose extents have other names. */
 #define _GNU_SOURCE
 #include "operations/create.h"
 
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -13,28 +15,31 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
+#include "formats/deflate.h"
 #include "formats/descriptor.h"
 #include "operations/operations.h"
-#include "formats/sparse/sparse.h"
+#include "formats/sparse/stream.h"
 
 /* Sectors of a split extent: VMware's size below 2 GiB, for file systems that end there, and the larger one of newer
  * releases for disks that would need too many files. */
 #define SPLIT_SECTORS 4192256ull
 #define SPLIT_SECTORS_LARGE 8323072ull
 
-/* How a disk type is made. */
-static const struct kind {
-  const char *create_type, *line_type;
-  bool sparse, split, thin;
-} kinds[] = {
-  [VIXDISKLIB_DISK_MONOLITHIC_SPARSE] = { "monolithicSparse", "SPARSE", true, false, false },
-  [VIXDISKLIB_DISK_MONOLITHIC_FLAT] = { "monolithicFlat", "FLAT", false, false, false },
-  [VIXDISKLIB_DISK_SPLIT_SPARSE] = { "twoGbMaxExtentSparse", "SPARSE", true, true, false },
-  [VIXDISKLIB_DISK_SPLIT_FLAT] = { "twoGbMaxExtentFlat", "FLAT", false, true, false },
-  [VIXDISKLIB_DISK_VMFS_FLAT] = { "vmfs", "VMFS", false, false, false },
-  [VIXDISKLIB_DISK_STREAM_OPTIMIZED] = { NULL, NULL, false, false, false },
-  [VIXDISKLIB_DISK_VMFS_THIN] = { "vmfs", "VMFS", false, false, true },
+static const struct kind kinds[] = {
+  [VIXDISKLIB_DISK_MONOLITHIC_SPARSE] = { "monolithicSparse", "SPARSE", .sparse = true },
+  [VIXDISKLIB_DISK_MONOLITHIC_FLAT] = { "monolithicFlat", "FLAT" },
+  [VIXDISKLIB_DISK_SPLIT_SPARSE] = { "twoGbMaxExtentSparse", "SPARSE", .sparse = true, .split = true },
+  [VIXDISKLIB_DISK_SPLIT_FLAT] = { "twoGbMaxExtentFlat", "FLAT", .split = true },
+  [VIXDISKLIB_DISK_VMFS_FLAT] = { "vmfs", "VMFS" },
+  [VIXDISKLIB_DISK_STREAM_OPTIMIZED] = { "streamOptimized", "SPARSE", .sparse = true, .stream = true },
+  [VIXDISKLIB_DISK_VMFS_THIN] = { "vmfs", "VMFS", .thin = true },
 };
+
+const struct kind *
+find_kind (VixDiskLibDiskType type)
+{
+  return (size_t) type < sizeof kinds / sizeof *kinds && kinds[type].create_type ? &kinds[type] : NULL;
+}
 
 VixError
 create_file (struct creation *c, const char *name, struct file **out)
@@ -56,12 +61,11 @@ create_file (struct creation *c, const char *name, struct file **out)
   return r;
 }
 
-/* Deletes what was made, unless it is complete, and frees. */
-static void
-creation_end (struct creation *c, bool complete)
+void
+creation_end (struct creation *c)
 {
   for (size_t i = 0; i < c->n_created; ++i) {
-    if (!complete)
+    if (!c->published)
       unlinkat (c->dirfd, c->created[i], 0);
     free (c->created[i]);
   }
@@ -69,6 +73,7 @@ creation_end (struct creation *c, bool complete)
   free (c->dir);
   free (c->name);
   free (c->base);
+  free (c->temporary);
   if (c->dirfd != -1)
     close (c->dirfd);
 }
@@ -76,7 +81,7 @@ creation_end (struct creation *c, bool complete)
 static VixError
 check_params (const char *path, const VixDiskLibCreateParams *p)
 {
-  if ((size_t) p->diskType >= sizeof kinds / sizeof *kinds || !kinds[p->diskType].create_type)
+  if (!find_kind (p->diskType))
     return report (VIX_E_NOT_SUPPORTED, "%s: disks of type %d cannot be created", path, (int) p->diskType);
   if (p->adapterType != VIXDISKLIB_ADAPTER_IDE && p->adapterType != VIXDISKLIB_ADAPTER_SCSI_BUSLOGIC
       && p->adapterType != VIXDISKLIB_ADAPTER_SCSI_LSILOGIC)
@@ -85,53 +90,121 @@ check_params (const char *path, const VixDiskLibCreateParams *p)
   if (p->capacity == 0 || p->capacity > MAX_SECTORS)
     return report (VIX_E_INVALID_ARG, "%s: capacity of %llu sectors, possible are 1 to 2^40", path,
                    (unsigned long long) p->capacity);
+  if (find_kind (p->diskType)->split && p->capacity > SPLIT_SECTORS_LARGE * DESCRIPTOR_MAX_EXTENTS)
+    return report (VIX_E_FILE_TOO_BIG, "%s: would be split into more than %u files; create a flat disk", path,
+                   DESCRIPTOR_MAX_EXTENTS);
   if (p->diskType == VIXDISKLIB_DISK_MONOLITHIC_SPARSE && p->capacity > SPARSE_MAX_FILE_SECTORS)
     return report (VIX_E_FILE_TOO_BIG, "%s: a monolithic sparse disk has at most 2 TiB; create a split or a flat one",
                    path);
-  return VIX_OK;
+  if (p->diskType != VIXDISKLIB_DISK_STREAM_OPTIMIZED)
+    return VIX_OK;
+  if (p->capacity > SPARSE_MAX_TABLES * SPARSE_GRAIN_SECTORS * SPARSE_GTES_PER_GT)
+    return report (VIX_E_FILE_TOO_BIG, "%s: a compressed stream has at most 64 TiB", path);
+  return deflate_available ();
 }
 
 /* Name of the index-th extent (from 0), malloc'ed. */
 static char *
-extent_name (const struct creation *c, const struct kind *kind, unsigned index)
+extent_name (const struct creation *c, unsigned index)
 {
+  const unsigned number = c->number + index + c->kind->split;
   char *name;
-  int n = kind->split ? asprintf (&name, "%s-%c%03u.vmdk", c->base, kind->sparse ? 's' : 'f', index + 1)
-                      : asprintf (&name, "%s-flat.vmdk", c->base);
+  int n = number > 0 ? asprintf (&name, "%s-%c%03u.vmdk", c->base, c->kind->sparse ? 's' : 'f', number)
+                     : asprintf (&name, "%s-flat.vmdk", c->base);
 
   return n == -1 ? NULL : name;
 }
 
-/* Makes one extent and adds its line to lines. */
-static VixError
-add_extent (struct creation *c, const struct kind *kind, unsigned index, uint64_t sectors, uint64_t done, FILE *lines)
+/* True if the file with the descriptor is also the extent. */
+static bool
+is_one_file (const struct creation *c)
 {
-  CLEANUP_FREE char *name = extent_name (c, kind, index);
+  return c->kind->sparse && !c->kind->split;
+}
+
+/* The extents that a descriptor can list decide about the size of the larger ones. */
+uint64_t
+split_sectors (uint64_t capacity)
+{
+  return capacity > SPLIT_SECTORS * DESCRIPTOR_MAX_EXTENTS ? SPLIT_SECTORS_LARGE : SPLIT_SECTORS;
+}
+
+static uint64_t
+extent_sectors (const struct creation *c)
+{
+  return c->kind->split ? split_sectors (c->params->capacity) : c->params->capacity;
+}
+
+/* Finds names that no file has, beside the old disk: the numbers behind those of its extents, or again the first ones. */
+static VixError
+choose_names (struct creation *c)
+{
+  const uint64_t n = (c->params->capacity - 1) / extent_sectors (c) + 1;
+  struct stat st;
+
+  for (unsigned i = 0; i < n; ++i) {
+    CLEANUP_FREE char *name = extent_name (c, i);
+
+    if (!name)
+      return report_no_memory ();
+    if (fstatat (c->dirfd, name, &st, AT_SYMLINK_NOFOLLOW) == -1)
+      continue;
+    c->number += i + 1;
+    i = UINT_MAX;
+  }
+  return VIX_OK;
+}
+
+char *
+creation_lines (const struct creation *c)
+{
+  const uint64_t capacity = c->params->capacity, size = extent_sectors (c);
+  const char *type = c->kind->line_type;
+  char *lines = NULL;
+  size_t len;
+  FILE *stream = open_memstream (&lines, &len);
+
+  if (!stream)
+    return NULL;
+  for (uint64_t done = 0; done < capacity; done += size) {
+    CLEANUP_FREE char *name = is_one_file (c) ? strdup (c->name) : extent_name (c, (unsigned) (done / size));
+
+    if (!name) {
+      fclose (stream);
+      free (lines);
+      return NULL;
+    }
+    fprintf (stream, "RW %llu %s \"%s\"%s\n", (unsigned long long) (capacity - done < size ? capacity - done : size),
+             type, name, strcmp (type, "FLAT") == 0 ? " 0" : "");
+  }
+  if (fclose (stream) == 0)
+    return lines;
+  free (lines);
+  return NULL;
+}
+
+static VixError
+add_extent (struct creation *c, unsigned index, uint64_t sectors, uint64_t done)
+{
+  CLEANUP_FREE char *name = extent_name (c, index);
   CLEANUP_FILE struct file *f = NULL;
   VixError r = name ? create_file (c, name, &f) : report_no_memory ();
 
   if (r != VIX_OK)
     return r;
-  fprintf (lines, "RW %llu %s \"%s\"%s\n", (unsigned long long) sectors, kind->line_type, name,
-           strcmp (kind->line_type, "FLAT") == 0 ? " 0" : "");
-  r = kind->sparse ? create_sparse_extent (f, sectors, NULL, 0) : create_flat_extent (c, f, sectors, kind->thin, done);
-  return r == VIX_OK ? progress_tell (c->progress, progress_share (done + sectors, c->params->capacity)) : r;
+  r = c->kind->sparse ? create_sparse_extent (f, sectors, NULL, 0)
+                      : create_flat_extent (c, f, sectors, c->kind->thin, done);
+  return r == VIX_OK ? progress_tell (c->progress, progress_share (done + sectors, c->total)) : r;
 }
 
 static VixError
-add_extents (struct creation *c, const struct kind *kind, FILE *lines)
+add_extents (struct creation *c)
 {
-  const uint64_t capacity = c->params->capacity;
-  uint64_t size = !kind->split ? capacity : SPLIT_SECTORS;
-  VixError r = VIX_OK;
+  const uint64_t capacity = c->params->capacity, size = extent_sectors (c);
+  VixError r = c->replace ? choose_names (c) : VIX_OK;
 
-  if (capacity > size * DESCRIPTOR_MAX_EXTENTS)
-    size = SPLIT_SECTORS_LARGE;
-  if (capacity > size * DESCRIPTOR_MAX_EXTENTS)
-    return report (VIX_E_FILE_TOO_BIG, "%s/%s: would be split into more than %u files; create a flat disk", c->dir,
-                   c->name, DESCRIPTOR_MAX_EXTENTS);
   for (uint64_t done = 0; r == VIX_OK && done < capacity; done += size)
-    r = add_extent (c, kind, (unsigned) (done / size), capacity - done < size ? capacity - done : size, done, lines);
+    r = add_extent (c, (unsigned) (done / size), capacity - done < size ? capacity - done : size, done);
   return r;
 }
 
@@ -156,51 +229,79 @@ rename_new (const struct creation *c, const char *from)
   return report_errno (errno, path, "create");
 }
 
-/* The file with the descriptor, which is the whole disk if it is monolithic and sparse. */
+/* Content of the file with the descriptor, which is the whole disk if it is monolithic and sparse. */
 static VixError
-add_descriptor (struct creation *c, const struct kind *kind, const char *lines)
+write_descriptor (struct creation *c, const struct file *f, const char *lines)
 {
-  CLEANUP_FREE char *name = NULL;
-  CLEANUP_FREE char *text = NULL;
-  CLEANUP_FILE struct file *f = NULL;
+  const struct kind *kind = c->kind;
   size_t len;
+  CLEANUP_FREE char *text = create_descriptor (c, kind->create_type, lines, kind->thin, &len);
   VixError r;
 
-  text = create_descriptor (c, kind->create_type, lines, kind->thin, &len);
-  if (!text || asprintf (&name, ".%s.%08x.tmp", c->name, random_cid ()) == -1)
+  if (!text)
     return report_no_memory ();
-  r = create_file (c, name, &f);
-  if (r == VIX_OK && kind->sparse && !kind->split)
-    r = create_sparse_extent (f, c->params->capacity, text, len);
-  else if (r == VIX_OK) {
-    r = file_write (f, text, len, 0);
-    if (r == VIX_OK)
-      r = file_sync (f);
-  }
-  if (r == VIX_OK)
-    r = progress_tell (c->progress, 100);
-  if (r == VIX_OK)
-    r = rename_new (c, name);
-  return r == VIX_OK ? directory_sync (c->dirfd, c->dir) : r;
+  if (kind->stream)
+    return create_stream_extent (f, c->params->capacity, text, len);
+  if (is_one_file (c))
+    return create_sparse_extent (f, c->params->capacity, text, len);
+  r = file_write (f, text, len, 0);
+  return r == VIX_OK ? file_sync (f) : r;
 }
 
 static VixError
-create_files (struct creation *c, const struct kind *kind)
+add_descriptor (struct creation *c, const char *lines)
+{
+  CLEANUP_FILE struct file *f = NULL;
+  VixError r;
+
+  if (asprintf (&c->temporary, ".%s.%08x.tmp", c->name, random_cid ()) == -1) {
+    c->temporary = NULL;
+    return report_no_memory ();
+  }
+  r = create_file (c, c->temporary, &f);
+  return r == VIX_OK ? write_descriptor (c, f, lines) : r;
+}
+
+VixError
+creation_make (struct creation *c)
 {
   CLEANUP_FREE char *lines = NULL;
-  size_t len;
-  FILE *stream = open_memstream (&lines, &len);
   VixError r = VIX_OK;
 
-  if (!stream)
-    return report_no_memory ();
-  if (kind->sparse && !kind->split)
-    fprintf (stream, "RW %llu SPARSE \"%s\"\n", (unsigned long long) c->params->capacity, c->name);
-  else
-    r = add_extents (c, kind, stream);
-  if (fclose (stream) != 0 && r == VIX_OK)
-    r = report_no_memory ();
-  return r == VIX_OK ? add_descriptor (c, kind, lines) : r;
+  c->total = c->total ? c->total : c->params->capacity;
+  if (!is_one_file (c))
+    r = add_extents (c);
+  if (r != VIX_OK)
+    return r;
+  lines = creation_lines (c);
+  return lines ? add_descriptor (c, lines) : report_no_memory ();
+}
+
+/* The extents' names are on storage before a descriptor speaks of them. */
+VixError
+creation_publish (struct creation *c)
+{
+  VixError r = progress_tell (c->progress, 100);
+
+  if (r == VIX_OK && c->n_created > 1)
+    r = directory_sync (c->dirfd, c->dir);
+  if (r == VIX_OK && c->replace && renameat (c->dirfd, c->temporary, c->dirfd, c->name) == -1)
+    r = report_errno (errno, c->name, "replace");
+  else if (r == VIX_OK && !c->replace)
+    r = rename_new (c, c->temporary);
+  c->published = r == VIX_OK;
+  return r == VIX_OK ? directory_sync (c->dirfd, c->dir) : r;
+}
+
+VixError
+creation_set_base (struct creation *c)
+{
+  size_t len = strlen (c->name);
+
+  if (len > 5 && strcasecmp (c->name + len - 5, ".vmdk") == 0)
+    len -= 5;
+  c->base = strndup (c->name, len);
+  return c->base ? VIX_OK : report_no_memory ();
 }
 
 /* Folder and names. */
@@ -209,7 +310,6 @@ prepare (struct creation *c, const char *path)
 {
   struct stat st;
   VixError r = VIX_OK;
-  size_t len;
 
   c->dirfd = open_directory_of (path, &c->dir, &c->name, &r);
   if (c->dirfd == -1)
@@ -219,28 +319,41 @@ prepare (struct creation *c, const char *path)
     return r;
   if (strpbrk (c->name, "\"\n\r"))
     return report (VIX_E_FILE_NAME_INVALID, "%s: a disk's name may not contain quotes or line ends", path);
-  if (fstatat (c->dirfd, c->name, &st, AT_SYMLINK_NOFOLLOW) == 0)
+  if (!c->replace && fstatat (c->dirfd, c->name, &st, AT_SYMLINK_NOFOLLOW) == 0)
     return report (VIX_E_FILE_ALREADY_EXISTS, "%s: exists already", path);
-  len = strlen (c->name);
-  if (len > 5 && strcasecmp (c->name + len - 5, ".vmdk") == 0)
-    len -= 5;
-  c->base = strndup (c->name, len);
-  return c->base ? VIX_OK : report_no_memory ();
+  return creation_set_base (c);
+}
+
+VixError
+creation_begin (struct creation *c, const char *path)
+{
+  VixError r = check_params (path, c->params);
+
+  c->dirfd = -1;
+  if (r != VIX_OK)
+    return r;
+  c->kind = find_kind (c->params->diskType);
+  r = prepare (c, path);
+  return r == VIX_OK ? progress_tell (c->progress, 0) : r;
+}
+
+VixError
+create_link (const char *path, struct creation *c)
+{
+  VixError r = creation_begin (c, path);
+
+  if (r == VIX_OK)
+    r = creation_make (c);
+  if (r == VIX_OK)
+    r = creation_publish (c);
+  creation_end (c);
+  return r;
 }
 
 VixError
 disk_create (const char *path, const VixDiskLibCreateParams *p, bool has_sector_sizes, struct progress *progress)
 {
-  struct creation c = { .params = p, .has_sector_sizes = has_sector_sizes, .progress = progress, .dirfd = -1 };
-  VixError r = check_params (path, p);
+  struct creation c = { .params = p, .has_sector_sizes = has_sector_sizes, .progress = progress };
 
-  if (r != VIX_OK)
-    return r;
-  r = prepare (&c, path);
-  if (r == VIX_OK)
-    r = progress_tell (progress, 0);
-  if (r == VIX_OK)
-    r = create_files (&c, &kinds[p->diskType]);
-  creation_end (&c, r == VIX_OK);
-  return r;
+  return create_link (path, &c);
 }

@@ -1,20 +1,61 @@
-/* A disk being created: what it is made of, and what must go if it fails. */
+/* A disk being created: what it is made of, and what must go if it fails.  The steps, in this order, for all that make
+ * disks: creation_begin, creation_make, content if there is any, creation_publish, and creation_end in any case. */
 #ifndef ENGINE_CREATE_H
 #define ENGINE_CREATE_H
 
 #include "base/io.h"
 #include "base/progress.h"
 
+/* How a disk type is made. */
+struct kind {
+  const char *create_type, *line_type;
+  bool sparse, split, thin, stream;
+};
+
 struct creation {
   const VixDiskLibCreateParams *params;
   bool has_sector_sizes;
   struct progress *progress;
+  bool replace; /* a disk with this name, and its extents, stay where they are until the new one takes its place */
+
+  uint64_t total; /* sectors of work that progress speaks of; 0: the capacity, which is all of it */
+
+  /* Set by creation_begin and creation_make. */
+  const struct kind *kind;
   int dirfd;
-  char *dir, *name; /* of the descriptor */
-  char *base;       /* name without ".vmdk" */
-  char **created;   /* names of files made so far */
+  char *dir, *name;  /* of the descriptor */
+  char *base;        /* name without ".vmdk" */
+  char *temporary;   /* name of the file with the descriptor until it is published */
+  char **created;    /* names of files made so far */
   size_t n_created;
+  bool published;    /* the name is the new disk's */
+  unsigned number;   /* extents are counted from here on, as files of the old disk have the numbers before */
 };
+
+/* All steps, for disks without content: what c->params, has_sector_sizes and progress say. */
+VixError create_link (const char *path, struct creation *c);
+
+/* Judges parameters and name; tells 0 %. */
+VixError creation_begin (struct creation *c, const char *path);
+
+/* All files, on stable storage; the one with the descriptor under its temporary name. */
+VixError creation_make (struct creation *c);
+
+/* Tells 100 %, then gives the disk its name. */
+VixError creation_publish (struct creation *c);
+
+/* Deletes what was made, unless it is published, and frees. */
+void creation_end (struct creation *c);
+
+/* The type's way; NULL: disks of this type are not created. */
+const struct kind *find_kind (VixDiskLibDiskType type);
+
+/* Sectors of an extent of a split disk. */
+uint64_t split_sectors (uint64_t capacity);
+
+/* For those who only want to know: what c->base must be, and the extent lines, malloc'ed; NULL when out of memory. */
+VixError creation_set_base (struct creation *c);
+char *creation_lines (const struct creation *c);
 
 /* Creates a file and notes it. */
 VixError create_file (struct creation *c, const char *name, struct file **out);

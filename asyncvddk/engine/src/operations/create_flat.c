@@ -50,7 +50,7 @@ create_flat_extent (struct creation *c, const struct file *f, uint64_t sectors, 
 
     r = reserve_step (f, offset, len);
     if (r == VIX_OK)
-      r = progress_tell (c->progress, progress_share (done + (offset + len) / SECTOR_SIZE, c->params->capacity));
+      r = progress_tell (c->progress, progress_share (done + (offset + len) / SECTOR_SIZE, c->total));
   }
   return r == VIX_OK ? file_sync (f) : r;
 }

@@ -8,8 +8,8 @@
 #include <strings.h>
 #include <unistd.h>
 
-#include "disk/link.h"
 #include "disk/lock.h"
+#include "operations/doomed.h"
 #include "operations/operations.h"
 
 /* True if disk software gives this name to an extent of the disk called base: base-flat.vmdk, base-s001.vmdk ... */
@@ -40,15 +40,6 @@ lock_extent (int dirfd, const char *dir, const char *name, struct file **f)
 
   return r == VIX_OK ? lock_for_writing (*f) : r;
 }
-
-/* A disk about to go. */
-struct doomed {
-  struct file *file; /* with the descriptor */
-  struct descriptor *descriptor;
-  int dirfd;
-  char *dir, *name;
-  struct file **extents; /* locked; NULL where there was nothing to lock */
-};
 
 static VixError
 lock_extents (struct doomed *d)
@@ -89,21 +80,49 @@ delete_extents (const struct doomed *d)
   return r;
 }
 
-/* Locks everything, then deletes the descriptor, with which the disk is gone, then the rest. */
-static VixError
-delete_disk (struct doomed *d, bool embedded)
+VixError
+doomed_open (const char *path, struct doomed *d)
 {
-  VixError r;
+  uint64_t offset, size;
+  VixError r = VIX_OK;
 
-  if (embedded)
-    r = d->file->writable ? lock_for_writing (d->file) : VIX_OK;
-  else
-    r = lock_extents (d);
+  *d = (struct doomed){ .dirfd = -1 };
+  d->dirfd = open_directory_of (path, &d->dir, &d->name, &r);
+  if (d->dirfd != -1)
+    r = file_open (path, faccessat (d->dirfd, d->name, W_OK, 0) == 0, &d->file);
+  if (r == VIX_OK)
+    r = read_descriptor (d->file, &offset, &size, &d->descriptor);
   if (r != VIX_OK)
     return r;
+  d->embedded = size > 0;
+  if (!d->embedded)
+    return lock_extents (d);
+  return d->file->writable ? lock_for_writing (d->file) : VIX_OK;
+}
+
+void
+doomed_close (struct doomed *d)
+{
+  for (size_t i = 0; d->extents && i < d->descriptor->n_extents; ++i)
+    file_close (d->extents[i]);
+  free (d->extents);
+  descriptor_free (d->descriptor);
+  file_close (d->file);
+  if (d->dirfd != -1)
+    close (d->dirfd);
+  free (d->dir);
+  free (d->name);
+}
+
+/* The descriptor, with which the disk is gone, then the rest. */
+static VixError
+delete_disk (const struct doomed *d)
+{
+  VixError r = VIX_OK;
+
   if (unlinkat (d->dirfd, d->name, 0) == -1)
     return report_errno (errno, d->file->path, "delete");
-  if (!embedded)
+  if (!d->embedded)
     r = delete_extents (d);
   return r == VIX_OK ? directory_sync (d->dirfd, d->dir) : r;
 }
@@ -111,25 +130,11 @@ delete_disk (struct doomed *d, bool embedded)
 VixError
 disk_unlink (const char *path)
 {
-  struct doomed d = { .dirfd = -1 };
-  uint64_t offset, size;
-  VixError r = VIX_OK;
+  struct doomed d;
+  VixError r = doomed_open (path, &d);
 
-  d.dirfd = open_directory_of (path, &d.dir, &d.name, &r);
-  if (d.dirfd != -1)
-    r = file_open (path, faccessat (d.dirfd, d.name, W_OK, 0) == 0, &d.file);
   if (r == VIX_OK)
-    r = read_descriptor (d.file, &offset, &size, &d.descriptor);
-  if (r == VIX_OK)
-    r = delete_disk (&d, size > 0);
-  for (size_t i = 0; d.extents && i < d.descriptor->n_extents; ++i)
-    file_close (d.extents[i]);
-  free (d.extents);
-  descriptor_free (d.descriptor);
-  file_close (d.file);
-  if (d.dirfd != -1)
-    close (d.dirfd);
-  free (d.dir);
-  free (d.name);
+    r = delete_disk (&d);
+  doomed_close (&d);
   return r;
 }

@@ -124,3 +124,24 @@ cache_load (struct sparse *s, uint32_t index, bool nowait)
   }
   return VIX_OK;
 }
+
+/* Takes the lock. */
+VixError
+cache_add (struct sparse *s, uint32_t index)
+{
+  uint32_t *entries = calloc (1, s->table_bytes);
+  VixError r;
+
+  if (!entries)
+    return report_no_memory ();
+  pthread_rwlock_wrlock (&s->lock);
+  r = install (s, index, entries);
+  if (r == VIX_OK) {
+    cache_find (s, index)->dirty = true;
+    atomic_fetch_add (&s->n_dirty, 1);
+  }
+  pthread_rwlock_unlock (&s->lock);
+  if (r != VIX_OK)
+    free (entries);
+  return r;
+}

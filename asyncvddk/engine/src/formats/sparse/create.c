@@ -27,6 +27,12 @@ plan_layout (uint64_t sectors, bool descriptor)
   return l;
 }
 
+uint64_t
+sparse_empty_sectors (uint64_t sectors, bool descriptor)
+{
+  return plan_layout (sectors, descriptor).first_grain;
+}
+
 static struct sparse_header
 make_header (const struct layout *l, uint64_t sectors, bool descriptor)
 {

@@ -18,11 +18,11 @@ sparse_free (struct sparse *s)
   free (s);
 }
 
-static VixError
+VixError
 sparse_close (struct extent *e)
 {
   struct sparse *s = (struct sparse *) e;
-  VixError r = sparse_finish (s);
+  VixError r = s->writer ? stream_end_writing (s) : sparse_finish (s);
 
   file_close (e->file);
   sparse_free (s);
@@ -238,8 +238,10 @@ sparse_open (const struct extent_source *source, struct extent **out)
 {
   struct sparse_header h;
   struct sparse *s;
+  bool at_end;
   VixError r = sparse_read_header (source->file, &h);
 
+  at_end = r == VIX_OK && h.gd_offset == SPARSE_GD_AT_END;
   if (r == VIX_OK)
     r = sparse_check_header (source->file, &h, source->line->sectors);
   if (r == VIX_OK)
@@ -252,6 +254,8 @@ sparse_open (const struct extent_source *source, struct extent **out)
   if (!s)
     return report_no_memory ();
   r = load_tables (s, source->of);
+  if (r == VIX_OK && s->compressed && source->file->writable)
+    r = stream_begin_writing (s, at_end);
   if (r != VIX_OK) {
     sparse_free (s);
     return r;

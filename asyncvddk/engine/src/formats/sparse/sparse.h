@@ -55,6 +55,8 @@ struct sparse {
   struct range *ranges;
   bool unclean;         /* uncleanShutdown was set by us */
   atomic_bool unsynced; /* written since the last fdatasync */
+
+  struct stream_writer *writer; /* of a stream that is being written; NULL else */
 };
 
 static inline uint64_t
@@ -86,6 +88,9 @@ void cache_free (struct sparse *s);
 struct table *cache_find (struct sparse *s, uint32_t index);
 VixError cache_load (struct sparse *s, uint32_t index, bool nowait);
 
+/* A table of zeros that the file does not have yet: it counts as changed. */
+VixError cache_add (struct sparse *s, uint32_t index);
+
 /* tables.c.  Tables [first, first+n) of a directory one behind the other; entries NULL: all are zeros. */
 typedef VixError table_function (void *opaque, uint32_t first, uint32_t n, const uint32_t *entries);
 VixError walk_tables (struct sparse *s, const uint32_t *directory, uint32_t first, uint32_t end, table_function *f,
@@ -98,6 +103,9 @@ VixError sparse_compare_table (struct sparse *s, uint32_t index);
 /* create.c: header and empty tables of a new extent; with a descriptor inside if one is given. */
 VixError create_sparse_extent (const struct file *f, uint64_t sectors, const char *descriptor, size_t descriptor_len);
 
+/* Size of the file that it makes, in sectors. */
+uint64_t sparse_empty_sectors (uint64_t sectors, bool descriptor);
+
 /* map.c. */
 VixError sparse_map (struct extent *e, uint64_t start, uint64_t count, bool nowait, struct run *run);
 VixError sparse_scan (struct extent *e, uint64_t start, uint64_t count, scan_function *f, void *opaque);
@@ -107,5 +115,8 @@ VixError sparse_write (struct extent *e, uint64_t start, uint64_t count, const u
                        const struct backing *below);
 VixError sparse_flush (struct extent *e);
 VixError sparse_finish (struct sparse *s);
+
+/* open.c: struct extent_ops' close, for streams, too. */
+VixError sparse_close (struct extent *e);
 
 #endif

@@ -10,25 +10,6 @@
 #define DAMAGED(...) report (VIX_E_DISK_NEEDSREPAIR, __VA_ARGS__)
 #define ULL(n) ((unsigned long long) (n))
 
-#define MARKER_FOOTER 3u
-#define MARKER_END 0u
-
-/* Sector in front of a table or footer. */
-struct stream_marker {
-  uint64_t sectors;
-  uint32_t size, type;
-  uint8_t pad[496];
-} __attribute__ ((packed));
-
-/* In front of the bytes of a grain. */
-struct grain_marker {
-  uint64_t sector; /* of the disk */
-  uint32_t size;
-} __attribute__ ((packed));
-
-static_assert (sizeof (struct stream_marker) == SECTOR_SIZE, "a marker is one sector");
-static_assert (sizeof (struct grain_marker) == 12, "a grain's bytes begin behind 12");
-
 /* The last three sectors: marker, footer, end of stream. */
 struct stream_tail {
   struct stream_marker footer_marker;
@@ -53,15 +34,16 @@ stream_read_footer (const struct file *f, struct sparse_header *h)
   if (h->gd_offset != SPARSE_GD_AT_END)
     return VIX_OK;
   if (end < sizeof tail + SECTOR_SIZE)
-    return INVALID ("%s: has %llu bytes, too few for the footer that its header announces", f->path, ULL (f->size));
+    return DAMAGED ("%s: has %llu bytes, too few for the footer that its header announces", f->path, ULL (f->size));
   r = file_read (f, &tail, sizeof tail, end - sizeof tail);
   if (r == VIX_OK)
     r = file_read (f, &on_disk, sizeof on_disk, 0);
   if (r != VIX_OK)
     return r;
-  if (!is_marker (&tail.footer_marker, MARKER_FOOTER, 1) || !is_marker (&tail.end, MARKER_END, 0))
-    return INVALID ("%s: byte %llu: no footer before the end; the file was cut, or its writer did not finish", f->path,
-                    ULL (end - sizeof tail));
+  if (!is_marker (&tail.footer_marker, STREAM_FOOTER, 1) || !is_marker (&tail.end, STREAM_END, 0))
+    return DAMAGED ("%s: byte %llu: no footer before the end; the file was cut, or its writer did not finish; repair "
+                    "it to get at the grains that it has",
+                    f->path, ULL (end - sizeof tail));
   h->gd_offset = le64toh (tail.footer.gd_offset);
   tail.footer.gd_offset = on_disk.gd_offset;
   if (memcmp (&tail.footer, &on_disk, offsetof (struct sparse_header, pad)) != 0)

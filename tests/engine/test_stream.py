@@ -1,0 +1,272 @@
+"""Compressed streams, written from front to back: complete disks, before, between and after the writes."""
+
+from __future__ import annotations
+
+import random
+import struct
+import subprocess
+import threading
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from tests.engine.craft import HEADER, HEADER_FIELDS, Sparse
+from tests.engine.craft_esx import Stream
+from tests.engine.driver import READ_ONLY, SECTOR, STREAM_OPTIMIZED, Disk, EngineError
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from tests.engine.driver import Engine
+    from tests.engine.qemu import Qemu
+
+TABLE = 65536  # sectors
+SECTORS = 2 * TABLE + 300 + 7  # the last grain is a fraction
+WINDOW = 512 * 128  # sectors that are held back, so that writes may come out of order
+
+
+def extracted(seven_zip: str, path: Path) -> bytes:
+    """Return what 7-Zip reads."""
+    return subprocess.run([seven_zip, "x", "-so", "-tvmdk", path], capture_output=True, check=True).stdout
+
+
+def header(data: bytes) -> dict[str, int | bytes]:
+    """Return the fields of a header or footer."""
+    return dict(zip(HEADER_FIELDS, HEADER.unpack(data), strict=True))
+
+
+def elements(image: bytes) -> list[tuple[str, int]]:
+    """Walk over the markers as a reader of a pipe does: ("grain", its sector) or (kind, sector of the file)."""
+    found: list[tuple[str, int]] = []
+    at = 128
+    while at * SECTOR < len(image):
+        value, size, kind = struct.unpack_from("<QII", image, at * SECTOR)
+        if size:
+            found.append(("grain", value))
+            at += -(-(12 + size) // SECTOR)
+        else:
+            found.append((("end", "table", "directory", "footer")[kind], at + 1))
+            at += 1 + value
+    return found
+
+
+def test_an_empty_stream_is_a_complete_disk(engine: Engine, qemu: Qemu, seven_zip: str, tmp_path: Path) -> None:
+    """Header, descriptor, directory, footer and end, as the format says; every reader sees zeros."""
+    path = engine.create(tmp_path / "d.vmdk", 2 * TABLE, STREAM_OPTIMIZED)
+    image = path.read_bytes()
+    expected = {"version": 3, "flags": 0x30001, "gd_offset": (1 << 64) - 1, "rgd_offset": 0, "overhead": 128}
+    expected |= {"compression": 1, "capacity": 2 * TABLE, "descriptor_offset": 1, "descriptor_size": 20}
+    assert expected.items() <= header(image[:SECTOR]).items()
+    assert header(image[131 * SECTOR : 132 * SECTOR]) == header(image[:SECTOR]) | {"gd_offset": 129}
+    assert elements(image) == [("directory", 129), ("footer", 131), ("end", 133)]
+    assert engine.read(path) == bytes(2 * TABLE * SECTOR)
+    qemu.same(path, bytes(2 * TABLE * SECTOR))
+    assert extracted(seven_zip, path) == bytes(2 * TABLE * SECTOR)
+    with engine.open(path, READ_ONLY) as disk:
+        assert disk.allocated() == []
+
+
+def test_opening_without_writing_changes_nothing(engine: Engine, tmp_path: Path) -> None:
+    """Nor does metadata anything but the descriptor; the disk stays one that can be written."""
+    path = engine.create(tmp_path / "d.vmdk", SECTORS, STREAM_OPTIMIZED)
+    before = path.read_bytes()
+    with engine.open(path) as disk:
+        disk.flush()
+    assert path.read_bytes() == before
+    with engine.open(path) as disk:
+        disk.set_metadata("comment", "mine")
+    with engine.open(path) as disk:
+        assert disk.metadata("comment") == "mine"
+        disk.write(5, b"x" * SECTOR)
+    assert engine.read(path)[5 * SECTOR : 6 * SECTOR] == b"x" * SECTOR
+
+
+def test_grains_come_in_order_and_tables_behind_them(
+    engine: Engine, qemu: Qemu, seven_zip: str, tmp_path: Path
+) -> None:
+    """Zeros and empty tables take no space; the last grain is whole, so that every reader takes it."""
+    path = engine.create(tmp_path / "d.vmdk", 4 * TABLE + 8 * 128 + 64, STREAM_OPTIMIZED)
+    content = bytearray((4 * TABLE + 8 * 128 + 64) * SECTOR)
+    noise = random.Random(1).randbytes(128 * SECTOR)
+    with engine.open(path) as disk:
+        for start, data in ((0, noise), (300, b"a" * 1000 * SECTOR), (2000, bytes(TABLE * SECTOR))):
+            disk.write(start, data)
+            content[start * SECTOR : start * SECTOR + len(data)] = data
+        for start in (3 * TABLE + 7, 4 * TABLE + 8 * 128 + 63):
+            disk.write(start, b"b" * SECTOR)
+            content[start * SECTOR : (start + 1) * SECTOR] = b"b" * SECTOR
+    kinds = elements(path.read_bytes())
+    grains = [sector for kind, sector in kinds if kind == "grain"]
+    assert grains == [0, *range(256, 1300, 128), 3 * TABLE, 4 * TABLE + 8 * 128]
+    names = [kind for kind, _ in kinds if kind != "grain"]
+    assert names == ["table", "table", "table", "directory", "footer", "end"]
+    assert engine.read(path) == content
+    qemu.same(path, bytes(content))
+    assert extracted(seven_zip, path) == content
+
+
+class Model:
+    """What the disk must hold, and how far the writer got."""
+
+    def __init__(self) -> None:
+        """Begin with zeros."""
+        self.content = bytearray(SECTORS * SECTOR)
+        self.position = 0
+
+    def write(self, disk: Disk, skip: int, back: int, data: bytes) -> None:
+        """Write some sectors on, or back by less than what is held."""
+        self.position = min(self.position + skip, SECTORS - 1)
+        start = max(0, self.position - back)
+        data = data[: (SECTORS - start) * SECTOR]
+        disk.write(start, data)
+        self.content[start * SECTOR : start * SECTOR + len(data)] = data
+        self.position = max(self.position, start + len(data) // SECTOR)
+
+    def read(self, disk: Disk, start: int, count: int) -> None:
+        """Compare."""
+        count = min(count, SECTORS - start)
+        assert disk.read(start, count) == self.content[start * SECTOR : (start + count) * SECTOR]
+
+
+COUNTS = st.sampled_from((1, 2, 5, 64, 127, 128, 129, 300, 2000))
+DATA = st.builds(
+    lambda count, seed: (
+        bytes(count * SECTOR)
+        if seed == 0
+        else b"%4d" % seed * (count * 128)
+        if seed < 3
+        else random.Random(seed).randbytes(count * SECTOR)
+    ),
+    COUNTS,
+    st.integers(0, 6),
+)
+WRITES = st.tuples(
+    st.just("write"), st.sampled_from((0, 0, 0, 1, 60, 500, 40000, TABLE)), st.sampled_from((0, 0, 0, 1, 9000)), DATA
+)
+READS = st.tuples(st.just("read"), st.integers(0, SECTORS - 1), st.sampled_from((1, 128, 3000)))
+STEPS = st.lists(st.one_of(WRITES, WRITES, READS, st.just(("flush",))), max_size=20)
+
+
+@settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(steps=STEPS)
+def test_any_writes_from_front_to_back_agree_with_a_bytearray(
+    steps: list[tuple[object, ...]], engine: Engine, qemu: Qemu, tmp_path: Path
+) -> None:
+    """Parts of grains, gaps, zeros, small steps back, flushes in the middle of a grain, reads of what was written."""
+    path = engine.create(tmp_path / "d.vmdk", SECTORS, STREAM_OPTIMIZED)
+    model = Model()
+    with engine.open(path) as disk:
+        for name, *arguments in steps:
+            if name == "flush":
+                disk.flush()
+            else:
+                getattr(model, str(name))(disk, *arguments)
+        model.read(disk, 0, SECTORS)
+    assert engine.read(path) == model.content
+    qemu.same(path, bytes(model.content))
+    path.unlink()
+
+
+def test_a_write_that_goes_back_too_far_is_refused(engine: Engine, tmp_path: Path) -> None:
+    """The message says what to do; what was written stays, and writing goes on."""
+    path = engine.create(tmp_path / "d.vmdk", SECTORS, STREAM_OPTIMIZED)
+    with engine.open(path) as disk:
+        disk.write(WINDOW + 10 * 128, b"x" * SECTOR)
+        disk.write(WINDOW, b"y" * SECTOR)
+        with pytest.raises(EngineError) as caught:
+            disk.write(0, b"z" * SECTOR)
+        assert caught.value.code == 6
+        assert "front to back" in caught.value.text
+        disk.write(WINDOW + 20 * 128, b"z" * SECTOR)
+    content = engine.read(path)
+    found = {i: content[i * SECTOR : i * SECTOR + 1] for i in (0, *(WINDOW + i * 128 for i in (0, 10, 20)))}
+    assert list(found.values()) == [b"\0", b"y", b"x", b"z"]
+
+
+def test_a_stream_with_content_is_not_opened_for_writing(engine: Engine, tmp_path: Path) -> None:
+    """Neither ours nor another writer's; it is not changed."""
+    path = engine.create(tmp_path / "d.vmdk", SECTORS, STREAM_OPTIMIZED)
+    with engine.open(path) as disk:
+        disk.write(0, b"x" * SECTOR)
+    other = tmp_path / "other.vmdk"
+    other.write_bytes(Stream().build())
+    for file in (path, other):
+        before = file.read_bytes()
+        error = engine.open_error(file, 0)
+        assert error
+        assert error.code == 6
+        assert "clone" in error.text
+        assert file.read_bytes() == before
+
+
+@dataclass
+class Racers:
+    """Threads that share the work of writing one disk from front to back; none is ahead of another by 16 pieces."""
+
+    disk: Disk
+    pieces: int
+    changed: threading.Condition = field(default_factory=threading.Condition)
+    next: int = 0
+    running: set[int] = field(default_factory=set)
+    failures: list[BaseException] = field(default_factory=list)
+
+    def take(self) -> int:
+        """Return the next piece when the others are near enough."""
+        with self.changed:
+            self.changed.wait_for(lambda: self.next < min(self.running, default=self.next) + 16)
+            piece, self.next = self.next, self.next + 1
+            self.running.add(piece)
+            return piece
+
+    def end(self, piece: int) -> None:
+        """Let the others go on."""
+        with self.changed:
+            self.running.discard(piece)
+            self.changed.notify_all()
+
+    def run(self) -> None:
+        """Take the next piece until there is none."""
+        while (piece := self.take()) < self.pieces:
+            try:
+                data = (piece + 1).to_bytes(4, "little") * (500 * 128)
+                self.disk.write(piece * 500, data)
+                assert self.disk.read(piece * 500, 500) == data
+                if piece >= 16:
+                    assert self.disk.read((piece - 16) * 500, 1)[:4] == (piece - 15).to_bytes(4, "little")
+            except BaseException as error:  # noqa: BLE001 (reported by the test)
+                self.failures.append(error)
+            finally:
+                self.end(piece)
+        self.end(piece)
+
+
+def test_threads_that_write_side_by_side_never_go_back_too_far(engine: Engine, qemu: Qemu, tmp_path: Path) -> None:
+    """As programs do that keep several requests under way: their order is not that of the disk, but nearly."""
+    pieces = SECTORS // 500
+    path = engine.create(tmp_path / "d.vmdk", SECTORS, STREAM_OPTIMIZED)
+    with engine.open(path) as disk:
+        racers = Racers(disk, pieces)
+        threads = [threading.Thread(target=racers.run) for _ in range(8)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+    assert racers.failures == []
+    content = b"".join((piece + 1).to_bytes(4, "little") * (500 * 128) for piece in range(pieces))
+    qemu.same(path, content.ljust(SECTORS * SECTOR, b"\0"))
+
+
+def test_a_stream_that_is_a_child_is_not_written(engine: Engine, tmp_path: Path) -> None:
+    """Its zeros would show the parent."""
+    Sparse(sectors=SECTORS).save(tmp_path / "base.vmdk")
+    path = engine.create(tmp_path / "d.vmdk", SECTORS, STREAM_OPTIMIZED)
+    image = path.read_bytes()
+    text = image[SECTOR : 21 * SECTOR].rstrip(b"\0")
+    child = text.replace(b"parentCID=ffffffff", b'parentCID=12345678\nparentFileNameHint="base.vmdk"')
+    path.write_bytes(image[:SECTOR] + child.ljust(20 * SECTOR, b"\0") + image[21 * SECTOR :])
+    with engine.open(path) as disk, pytest.raises(EngineError) as caught:
+        disk.write(0, b"x" * SECTOR)
+    assert caught.value.code == 6
