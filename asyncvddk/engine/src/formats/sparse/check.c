@@ -1,7 +1,8 @@
 /* Are the tables of a hosted sparse extent sound enough to be written to?  Two entries on one grain, or a grain on a
  * table, would let a write destroy other data.  What an interrupted flush leaves behind is mended if the header says
- * that the last writer did not end properly: entries only ever go from nothing to "zeroed" to a grain, so of two
- * different copies the one that is further is right.  Everything else is left to a repair. */
+ * that the last writer did not end properly: entries go from nothing to "zeroed" to a grain, so of two different copies
+ * the one that is further is right.  Two different grains are the old and the new place of one that was being moved: both
+ * have its content (see compact.c).  Everything else is left to a repair. */
 #define _GNU_SOURCE
 #include <stdlib.h>
 #include <string.h>
@@ -113,7 +114,7 @@ mend_table (struct check *c, uint32_t index, const uint32_t *entries, const uint
   for (uint32_t i = 0; i < table_entries (s); ++i) {
     const int ours = progress (s, le32toh (entries[i])), theirs = progress (s, le32toh (redundant[i]));
 
-    if (!s->found_unclean || (ours == theirs && entries[i] != redundant[i]))
+    if (!s->found_unclean)
       return DAMAGED ("%s: grain table %u differs from its redundant copy; repair the disk before writing to it",
                       f->path, index);
     c->merged[i] = ours >= theirs ? entries[i] : redundant[i];
@@ -221,6 +222,21 @@ sparse_verify (struct sparse *s)
     return r;
   engine_warn ("%s: the last writer did not end properly; the tables were mended", s->base.file->path);
   return file_sync (s->base.file);
+}
+
+VixError
+sparse_verify_rest (struct sparse *s)
+{
+  CLEANUP_FREE uint8_t *used = calloc ((s->end >> s->grain_bits >> 3) + 1, 1);
+  CLEANUP_FREE uint32_t *tables = calloc (2, s->table_bytes);
+  struct check c = { .s = s, .used = used, .zeros = tables, .merged = tables + table_entries (s) };
+
+  VixError r = used && tables ? VIX_OK : report_no_memory ();
+
+  if (r == VIX_OK && !s->verified)
+    r = check_all_tables (&c);
+  s->verified = s->verified || r == VIX_OK;
+  return r;
 }
 
 /* True if the cached table is known to be equal to its copy; it is copied to entries else.  Takes s->lock. */

@@ -79,11 +79,14 @@ VixError sparse_read_header (const struct file *f, struct sparse_header *h);
 VixError sparse_check_header (const struct file *f, const struct sparse_header *h, uint64_t line_sectors);
 VixError sparse_check_directory (const struct file *f, const struct sparse_header *h);
 
-/* cache.c.  cache_find needs the lock; the others take it. */
+/* cache.c.  cache_find and cache_changed need the lock; the others take it.  cache_change leaves it taken for writing on
+ * success, so that entries of the table can be set; each change is noted by cache_changed. */
 VixError cache_init (struct sparse *s);
 void cache_free (struct sparse *s);
 struct table *cache_find (struct sparse *s, uint32_t index);
 VixError cache_load (struct sparse *s, uint32_t index, bool nowait);
+VixError cache_change (struct sparse *s, uint32_t index, struct table **t);
+void cache_changed (struct sparse *s, struct table *t);
 
 /* tables.c.  Tables [first, first+n) of a directory one behind the other; entries NULL: all are zeros. */
 typedef VixError table_function (void *opaque, uint32_t first, uint32_t n, const uint32_t *entries);
@@ -93,6 +96,9 @@ VixError walk_tables (struct sparse *s, const uint32_t *directory, uint32_t firs
 /* check.c: refuses an extent whose tables could make a write destroy other data.  Opened for writing only. */
 VixError sparse_verify (struct sparse *s);
 VixError sparse_compare_table (struct sparse *s, uint32_t index);
+
+/* All tables, in any size: what sparse_verify left for later on opening. */
+VixError sparse_verify_rest (struct sparse *s);
 
 /* create.c: header and empty tables of a new extent; with a descriptor inside if one is given. */
 VixError create_sparse_extent (const struct file *f, uint64_t sectors, const char *descriptor, size_t descriptor_len);
@@ -104,7 +110,12 @@ VixError sparse_scan (struct extent *e, uint64_t start, uint64_t count, scan_fun
 /* write.c, flush.c. */
 VixError sparse_write (struct extent *e, uint64_t start, uint64_t count, const uint8_t *buf,
                        const struct backing *below);
+VixError sparse_mark_unclean (struct sparse *s);
 VixError sparse_flush (struct extent *e);
+VixError sparse_store_tables (struct sparse *s);
 VixError sparse_finish (struct sparse *s);
+
+/* compact.c. */
+VixError sparse_compact (struct extent *e, const struct compaction *job);
 
 #endif
