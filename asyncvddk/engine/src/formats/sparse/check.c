@@ -224,21 +224,6 @@ sparse_verify (struct sparse *s)
   return file_sync (s->base.file);
 }
 
-VixError
-sparse_verify_rest (struct sparse *s)
-{
-  CLEANUP_FREE uint8_t *used = calloc ((s->end >> s->grain_bits >> 3) + 1, 1);
-  CLEANUP_FREE uint32_t *tables = calloc (2, s->table_bytes);
-  struct check c = { .s = s, .used = used, .zeros = tables, .merged = tables + table_entries (s) };
-
-  VixError r = used && tables ? VIX_OK : report_no_memory ();
-
-  if (r == VIX_OK && !s->verified)
-    r = check_all_tables (&c);
-  s->verified = s->verified || r == VIX_OK;
-  return r;
-}
-
 /* True if the cached table is known to be equal to its copy; it is copied to entries else.  Takes s->lock. */
 static bool
 was_compared (struct sparse *s, uint32_t index, uint32_t *entries, VixError *r)

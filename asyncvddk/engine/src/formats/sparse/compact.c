@@ -23,10 +23,12 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "base/config.h"
 #include "formats/sparse/compact.h"
 
-/* Grains that are moved with one sync of the file, and the most by which sorting lengthens it. */
-#define STEP_BYTES (32u << 20)
+/* Grains that are moved with one sync of the file, and the most by which sorting lengthens it, unless the configuration
+ * says otherwise. */
+#define STEP_BYTES (32ull << 20)
 
 /* The slot behind the last one that is needed when no free one is left before it. */
 static uint64_t
@@ -132,11 +134,20 @@ compact (struct compactor *c)
   return r == VIX_OK ? e : r;
 }
 
+static uint32_t
+grains_of_step (const struct sparse *s)
+{
+  const uint64_t bytes = config_number ("openEngine.compactStepBytes", STEP_BYTES, 1, 1ull << 30);
+  const uint64_t grains = bytes / SECTOR_SIZE >> s->grain_bits;
+
+  return grains > 0 ? (uint32_t) grains : 1;
+}
+
 VixError
 sparse_compact (struct extent *e, const struct compaction *job)
 {
   struct sparse *s = (struct sparse *) e;
-  const uint32_t max_moves = (STEP_BYTES / SECTOR_SIZE) >> s->grain_bits;
+  const uint32_t max_moves = grains_of_step (s);
   CLEANUP_FREE uint8_t *in_use = calloc (s->n_tables / 8 + 1, 1);
   CLEANUP_FREE struct move *moves = calloc (max_moves, sizeof *moves);
   CLEANUP_FREE uint8_t *buffer = malloc (COPY_BYTES);
@@ -147,8 +158,6 @@ sparse_compact (struct extent *e, const struct compaction *job)
 
   if (r == VIX_OK && (s->base.sectors - 1) >> s->grain_bits >= UINT32_MAX - 2)
     r = report (VIX_E_NOT_SUPPORTED, "%s: has too many grains to be compacted", s->base.file->path);
-  if (r == VIX_OK)
-    r = sparse_verify_rest (s);
   if (r == VIX_OK)
     r = compact_look (&c);
   if (r == VIX_OK)

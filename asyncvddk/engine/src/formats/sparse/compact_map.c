@@ -54,6 +54,9 @@ struct look {
   struct compactor *c;
   uint64_t known;   /* slots below were looked at before */
   uint64_t sectors; /* of the file */
+  bool compare;     /* with the redundant tables: opening did not */
+  uint32_t first;   /* table with entries[0] */
+  const uint32_t *entries, *zeros; /* NULL: zeros, which there are for one table */
 };
 
 /* Opening has judged the tables, but lets pass what only hurts when grains are moved: a grain behind the end of the disk,
@@ -99,36 +102,70 @@ look_at_table (const struct look *look, uint32_t index, const uint32_t *entries)
   return r;
 }
 
+/* table_function for the redundant tables; look->entries has the others. */
+static VixError
+compare_tables (void *opaque, uint32_t first, uint32_t n, const uint32_t *entries)
+{
+  const struct look *look = opaque;
+  const struct sparse *s = look->c->s;
+
+  for (uint32_t i = 0; (entries || look->entries) && i < n; ++i) {
+    const uint32_t *theirs = entries ? entries + ((size_t) i << s->table_bits) : look->zeros;
+    const uint32_t *ours =
+        look->entries ? look->entries + ((size_t) (first + i - look->first) << s->table_bits) : look->zeros;
+
+    if (memcmp (ours, theirs, s->table_bytes) != 0)
+      return DAMAGED ("%s: grain table %u differs from its redundant copy; repair the disk first", s->base.file->path,
+                      first + i);
+  }
+  return VIX_OK;
+}
+
 /* table_function. */
 static VixError
 look_at_tables (void *opaque, uint32_t first, uint32_t n, const uint32_t *entries)
 {
-  const struct look *look = opaque;
+  struct look *look = opaque;
   VixError r = VIX_OK;
 
+  look->first = first;
+  look->entries = entries;
+  if (look->compare)
+    r = walk_tables (look->c->s, look->c->s->rgd, first, first + n, compare_tables, look);
   for (uint32_t i = 0; entries && r == VIX_OK && i < n; ++i)
     r = look_at_table (look, first + i, entries + ((size_t) i << look->c->s->table_bits));
   return r;
 }
 
+static VixError
+look_at_file (struct compactor *c, uint64_t known)
+{
+  struct sparse *s = c->s;
+  CLEANUP_FREE uint32_t *zeros = calloc (1, s->table_bytes);
+  struct look look = {
+    .c = c, .known = known, .compare = known == 0 && s->redundant && !s->verified, .zeros = zeros
+  };
+  struct stat st;
+
+  if (!zeros)
+    return report_no_memory ();
+  if (fstat (s->base.file->fd, &st) == -1)
+    return report_errno (errno, s->base.file->path, "stat");
+  look.sectors = (uint64_t) st.st_size / SECTOR_SIZE;
+  fix_metadata (c);
+  return walk_tables (s, s->gd, 0, s->n_tables, look_at_tables, &look);
+}
+
 VixError
 compact_look (struct compactor *c)
 {
-  struct look look = { .c = c, .known = c->n_owners };
-  struct stat st;
-  const uint64_t n = atomic_load (&c->s->end) >> c->s->grain_bits;
+  const uint64_t known = c->n_owners, n = atomic_load (&c->s->end) >> c->s->grain_bits;
   VixError r = sparse_flush (&c->s->base);
 
-  if (r != VIX_OK || (c->n_owners > 0 && n <= c->n_owners))
+  if (r != VIX_OK || (known > 0 && n <= known))
     return r;
   r = compact_extend (c, n);
-  if (r != VIX_OK)
-    return r;
-  if (fstat (c->s->base.file->fd, &st) == -1)
-    return report_errno (errno, c->s->base.file->path, "stat");
-  look.sectors = (uint64_t) st.st_size / SECTOR_SIZE;
-  fix_metadata (c);
-  return walk_tables (c->s, c->s->gd, 0, c->s->n_tables, look_at_tables, &look);
+  return r == VIX_OK ? look_at_file (c, known) : r;
 }
 
 static VixError

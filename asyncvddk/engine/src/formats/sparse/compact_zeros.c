@@ -4,9 +4,6 @@
 
 #include "formats/sparse/compact.h"
 
-/* Grains that are looked at without a pause. */
-#define STEP_BYTES (16u << 20)
-
 static bool
 is_zero (const uint8_t *buf, size_t len)
 {
@@ -63,7 +60,6 @@ compact_free_zeros (struct compactor *c, uint64_t total)
 {
   CLEANUP_FREE uint32_t *entries = malloc (c->s->table_bytes);
   struct cursor at = { .entries = entries, .index = NO_TABLE };
-  const uint64_t step = STEP_BYTES / SECTOR_SIZE >> c->s->grain_bits;
   uint32_t entry = 1;
   uint64_t done = 0;
   VixError r = entries ? VIX_OK : report_no_memory ();
@@ -74,7 +70,7 @@ compact_free_zeros (struct compactor *c, uint64_t total)
     r = compact_next (c, &at, &entry);
     if (r == VIX_OK && entry != 0)
       r = free_if_zero (c, at.grain - 1, entry, &looked);
-    if (r == VIX_OK && looked && ++done % step == 0) {
+    if (r == VIX_OK && looked && ++done % c->max_moves == 0) {
       r = c->job->pause (c->job->opaque, done, total);
       at.index = NO_TABLE;
     }

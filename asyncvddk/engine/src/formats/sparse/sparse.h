@@ -97,9 +97,6 @@ VixError walk_tables (struct sparse *s, const uint32_t *directory, uint32_t firs
 VixError sparse_verify (struct sparse *s);
 VixError sparse_compare_table (struct sparse *s, uint32_t index);
 
-/* All tables, in any size: what sparse_verify left for later on opening. */
-VixError sparse_verify_rest (struct sparse *s);
-
 /* create.c: header and empty tables of a new extent; with a descriptor inside if one is given. */
 VixError create_sparse_extent (const struct file *f, uint64_t sectors, const char *descriptor, size_t descriptor_len);
 
