@@ -21,6 +21,7 @@ disk_open (const char *path, uint32 flags, struct disk **out)
   if (!d)
     return report_no_memory ();
   pthread_mutex_init (&d->lock, NULL);
+  exclusion_init (&d->exclusion);
   d->links = 1;
   d->single_link = flags & VIXDISKLIB_FLAG_OPEN_SINGLE_LINK;
   r = link_open (path, !(flags & VIXDISKLIB_FLAG_OPEN_READ_ONLY), &d->top);
@@ -46,6 +47,7 @@ disk_close (struct disk *d)
     d->texts = next;
   }
   pthread_mutex_destroy (&d->lock);
+  exclusion_destroy (&d->exclusion);
   free (d);
   return r;
 }
@@ -64,9 +66,15 @@ check_range (const struct disk *d, uint64 start, uint64 count)
 VixError
 disk_read (struct disk *d, uint64 start, uint64 count, uint8 *buf, bool nowait)
 {
-  VixError r = check_range (d, start, count);
+  VixError r;
 
-  return r == VIX_OK && count > 0 ? chain_read (d->top, start, count, buf, nowait) : r;
+  if (!exclusion_enter (&d->exclusion, nowait))
+    return DISK_WOULD_BLOCK;
+  r = check_range (d, start, count);
+  if (r == VIX_OK && count > 0)
+    r = chain_read (d->top, start, count, buf, nowait);
+  exclusion_leave (&d->exclusion);
+  return r;
 }
 
 /* Before the first change of content in a session the disk gets a new content id, so that no changed content is ever
@@ -123,6 +131,7 @@ write_extents (struct disk *d, uint64_t start, uint64_t count, const uint8_t *bu
 VixError
 disk_write (struct disk *d, uint64 start, uint64 count, const uint8 *buf)
 {
+  DISK_SHARED (d);
   VixError r = check_range (d, start, count);
 
   if (r == VIX_OK && !d->top->writable)
@@ -136,6 +145,7 @@ disk_write (struct disk *d, uint64 start, uint64 count, const uint8 *buf)
 VixError
 disk_flush (struct disk *d)
 {
+  DISK_SHARED (d);
   return d->top->writable ? link_flush (d->top) : VIX_OK;
 }
 
@@ -149,6 +159,7 @@ VixError
 disk_allocated (struct disk *d, uint64 start, uint64 count, uint64 chunk,
                 bool (*emit) (void *opaque, uint64 off, uint64 len), void *opaque)
 {
+  DISK_SHARED (d);
   const struct question q = { .link = d->top,
                               .start = start,
                               .count = count,

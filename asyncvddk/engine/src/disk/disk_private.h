@@ -1,10 +1,11 @@
-/* struct disk, shared by disk.c and metadata.c. */
+/* struct disk, for this folder and for the operations that change an open disk as a whole. */
 #ifndef ENGINE_DISK_PRIVATE_H
 #define ENGINE_DISK_PRIVATE_H
 
 #include <pthread.h>
 #include <stdatomic.h>
 
+#include "disk/exclusion.h"
 #include "disk/link.h"
 
 /* A string that the caller was given. */
@@ -20,6 +21,40 @@ struct disk {
   pthread_mutex_t lock; /* guards the top link's descriptor and texts */
   atomic_bool changed;  /* the content id of this session is on disk */
   struct text *texts;
+  atomic_bool in_steps;       /* an operation on the links has the disk alone again and again; no other one may begin */
+  struct exclusion exclusion; /* every call of disk.h is inside, together with others, but for close */
 };
+
+/* Until disk_exclusive_end no other thread is in a call of disk.h on this disk: whoever comes waits, or is told
+ * DISK_WOULD_BLOCK.  The caller uses links and extents directly; a call of disk.h, or of the client's functions, which
+ * may make one, would wait for itself. */
+static inline void
+disk_exclusive_begin (struct disk *d)
+{
+  exclusion_close (&d->exclusion);
+}
+
+static inline void
+disk_exclusive_end (struct disk *d)
+{
+  exclusion_open (&d->exclusion);
+}
+
+static inline struct disk *
+disk_shared_begin (struct disk *d)
+{
+  exclusion_enter (&d->exclusion, false);
+  return d;
+}
+
+static inline void
+disk_shared_end (struct disk **d)
+{
+  exclusion_leave (&(*d)->exclusion);
+}
+
+/* DISK_SHARED (d);  for the rest of the scope the disk is used by this thread and perhaps by others. */
+#define DISK_SHARED(d)                                                                                                 \
+  __attribute__ ((cleanup (disk_shared_end), unused)) struct disk *disk_shared_ = disk_shared_begin (d)
 
 #endif

@@ -35,6 +35,7 @@ give_text (const char *text, size_t size, char *buf, size_t len, size_t *require
 VixError
 disk_metadata_read (struct disk *d, const char *key, char *buf, size_t len, size_t *required)
 {
+  DISK_SHARED (d);
   CLEANUP_FREE char *value = NULL;
 
   pthread_mutex_lock (&d->lock);
@@ -65,6 +66,7 @@ set_and_store (struct disk *d, const char *key, const char *val)
 VixError
 disk_metadata_write (struct disk *d, const char *key, const char *val)
 {
+  DISK_SHARED (d);
   VixError r;
 
   if (!d->top->writable)
@@ -127,6 +129,7 @@ collect_names (const struct disk *d, struct names *names)
 VixError
 disk_metadata_keys (struct disk *d, char *buf, size_t len, size_t *required)
 {
+  DISK_SHARED (d);
   CLEANUP_FREE char *text = NULL;
   struct names names = { calloc (1, 1), 0 };
   VixError r = names.text ? VIX_OK : report_no_memory ();
@@ -192,6 +195,7 @@ keep_text (struct disk *d, const char *value)
 void
 disk_get_info (struct disk *d, struct disk_info *info)
 {
+  DISK_SHARED (d);
   CLEANUP_FREE char *uuid = NULL;
   const char *hint = d->top->descriptor->parent_hint;
 

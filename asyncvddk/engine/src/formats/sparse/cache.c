@@ -145,3 +145,28 @@ cache_add (struct sparse *s, uint32_t index)
     free (entries);
   return r;
 }
+
+VixError
+cache_change (struct sparse *s, uint32_t index, struct table **t)
+{
+  pthread_rwlock_wrlock (&s->lock);
+  while (!(*t = cache_find (s, index))) {
+    VixError r;
+
+    pthread_rwlock_unlock (&s->lock);
+    r = cache_load (s, index, false);
+    if (r != VIX_OK)
+      return r;
+    pthread_rwlock_wrlock (&s->lock);
+  }
+  return VIX_OK;
+}
+
+void
+cache_changed (struct sparse *s, struct table *t)
+{
+  if (!t->dirty)
+    atomic_fetch_add (&s->n_dirty, 1);
+  t->dirty = true;
+  ++t->version;
+}

@@ -1,7 +1,8 @@
 /* Are the tables of a hosted sparse extent sound enough to be written to?  Two entries on one grain, or a grain on a
  * table, would let a write destroy other data.  What an interrupted flush leaves behind is mended if the header says
- * that the last writer did not end properly: entries only ever go from nothing to "zeroed" to a grain, so of two
- * different copies the one that is further is right.  Everything else is left to a repair. */
+ * that the last writer did not end properly: entries go from nothing to "zeroed" to a grain, so of two different copies
+ * the one that is further is right.  Two different grains are the old and the new place of one that was being moved: both
+ * have its content (see compact.c).  Everything else is left to a repair. */
 #define _GNU_SOURCE
 #include <stdlib.h>
 #include <string.h>
@@ -113,7 +114,7 @@ mend_table (struct check *c, uint32_t index, const uint32_t *entries, const uint
   for (uint32_t i = 0; i < table_entries (s); ++i) {
     const int ours = progress (s, le32toh (entries[i])), theirs = progress (s, le32toh (redundant[i]));
 
-    if (!s->found_unclean || (ours == theirs && entries[i] != redundant[i]))
+    if (!s->found_unclean)
       return DAMAGED ("%s: grain table %u differs from its redundant copy; repair the disk before writing to it",
                       f->path, index);
     c->merged[i] = ours >= theirs ? entries[i] : redundant[i];

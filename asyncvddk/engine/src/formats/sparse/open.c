@@ -34,6 +34,7 @@ static const struct extent_ops sparse_ops = {
   .scan = sparse_scan,
   .write = sparse_write,
   .flush = sparse_flush,
+  .compact = sparse_compact,
   .close = sparse_close,
 };
 
