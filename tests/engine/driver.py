@@ -87,8 +87,8 @@ class EngineError(Exception):
 class Engine:
     """A private copy of the library, so that other users of it in this process do not meddle."""
 
-    def __init__(self, library: Path, folder: Path) -> None:
-        """Load a copy made in ``folder``, initialise it, connect."""
+    def __init__(self, library: Path, folder: Path, config: str | None = None) -> None:
+        """Load a copy made in ``folder``, initialise it with the text of a configuration file, connect."""
         copy = folder / "libvixDiskLib.so.8"
         shutil.copy(library, copy)
         self.dll = ctypes.CDLL(str(copy), mode=os.RTLD_LOCAL | os.RTLD_NOW)
@@ -98,7 +98,10 @@ class Engine:
         self._log = LogFunction(lambda _format, _arguments: None)
         self._warn = LogFunction(self._on_warning)
         self.connection = c_void_p()
-        self._call("InitEx", 8, 0, self._log, self._warn, None, None, None)
+        settings = folder / "settings.conf"
+        if config is not None:
+            settings.write_text(config, "utf-8")
+        self._call("InitEx", 8, 0, self._log, self._warn, None, None, None if config is None else bytes(settings))
         self._call("Connect", None, byref(self.connection))
 
     def _on_warning(self, text: bytes, arguments: int) -> None:

@@ -12,6 +12,7 @@
 
 #include <stdarg.h>
 #include <stddef.h>
+#include <stdlib.h> /* nothing here needs it, but clients count on it for malloc and free */
 
 #ifdef __cplusplus
 extern "C" {

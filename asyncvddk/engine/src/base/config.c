@@ -49,6 +49,7 @@ static const char *const known_keys[] = {
   "vixDiskLib.transport.san.allowList",
   "vixMntapi.cfg.LogLevel",
   "openEngine.async",      /* off: asynchronous calls complete before they return */
+  "openEngine.compactStepBytes", /* that Shrink and Defragment move before they sync */
   "openEngine.fail",       /* Function:n:code, several with commas; see fault.c */
   "openEngine.latencyMs",  /* wait before each read and write */
   "openEngine.parentRoots", /* folders, with colons between, that parents may lie in or below; see parent.c */

@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "disk/allocated.h"
 #include "disk/disk_private.h"
 
 /* VIXDISKLIB_FLAG_OPEN_UNBUFFERED is a wish that is not followed: direct I/O wants buffers, sectors and grains aligned
@@ -177,59 +178,17 @@ disk_writes_in_order (const struct disk *d)
   return d->top->extents[0]->ops->in_order;
 }
 
-/* The area that grows until a gap of at least one chunk follows. */
-struct allocated {
-  uint64 origin, end, chunk;
-  uint64 first, last; /* [first, last), empty at the beginning */
-  bool zeros_count;   /* partial chain: what hides the parent's data is no hole */
-  bool (*emit) (void *, uint64, uint64);
-  void *opaque;
-};
-
-static VixError
-emit_area (const struct allocated *a)
-{
-  const uint64 end = a->last < a->end ? a->last : a->end;
-
-  if (a->last == a->first || a->emit (a->opaque, a->first, end - a->first))
-    return VIX_OK;
-  return report_no_memory ();
-}
-
-static VixError
-add_run (void *opaque, uint64_t start, uint64_t count, enum run_kind kind)
-{
-  struct allocated *a = opaque;
-  const uint64 first = start - (start - a->origin) % a->chunk;
-  const uint64 past = (start + count - a->origin + a->chunk - 1) / a->chunk * a->chunk + a->origin;
-  VixError r = VIX_OK;
-
-  if (kind == RUN_PARENT || (kind == RUN_ZERO && !a->zeros_count))
-    return VIX_OK;
-  if (a->last == a->first || first > a->last) {
-    r = emit_area (a);
-    a->first = first;
-  }
-  a->last = past > a->last ? past : a->last;
-  return r;
-}
-
 VixError
 disk_allocated (struct disk *d, uint64 start, uint64 count, uint64 chunk,
                 bool (*emit) (void *opaque, uint64 off, uint64 len), void *opaque)
 {
   DISK_SHARED (d);
-  struct allocated a = { .origin = start,
-                         .end = start + count,
-                         .chunk = chunk,
-                         .first = start,
-                         .last = start,
-                         .zeros_count = d->partial,
-                         .emit = emit,
-                         .opaque = opaque };
+  const struct question q = { .link = d->top,
+                              .start = start,
+                              .count = count,
+                              .chunk = chunk,
+                              .zeros_count = d->partial };
   VixError r = check_range (d, start, count);
 
-  if (r == VIX_OK && count > 0)
-    r = chain_scan (d->top, start, count, add_run, &a);
-  return r == VIX_OK ? emit_area (&a) : r;
+  return r == VIX_OK && count > 0 ? allocated_answer (&q, emit, opaque) : r;
 }

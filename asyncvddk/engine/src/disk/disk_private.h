@@ -21,6 +21,7 @@ struct disk {
   pthread_mutex_t lock; /* guards the top link's descriptor and texts */
   atomic_bool changed;  /* the content id of this session is on disk */
   struct text *texts;
+  atomic_bool in_steps;       /* an operation on the links has the disk alone again and again; no other one may begin */
   struct exclusion exclusion; /* every call of disk.h is inside, together with others, but for close */
 };
 

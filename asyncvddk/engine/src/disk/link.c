@@ -199,7 +199,7 @@ lock_extent (const struct link *l, struct file *f)
 static VixError
 open_listed_extent (struct link *l, const struct extent_line *line)
 {
-  struct extent_source source = { .line = line, .where = l->path };
+  struct extent_source source = { .line = line, .where = l->path, .of = l->descriptor->n_extents };
   bool shared = false;
   VixError r = VIX_OK;
 

@@ -176,7 +176,7 @@ warn_if_unclean (const struct file *f)
 }
 
 static VixError
-load_tables (struct cowd *c, const struct cowd_header *h)
+load_tables (struct cowd *c, const struct cowd_header *h, size_t extents)
 {
   VixError r = load_directory (c, le32toh (h->gd_offset));
 
@@ -184,7 +184,7 @@ load_tables (struct cowd *c, const struct cowd_header *h)
     r = check_directory (c);
   if (r == VIX_OK)
     r = warn_if_unclean (c->base.file);
-  return r == VIX_OK ? table_cache_new (c->n_tables, COWD_TABLE_BYTES, &c->cache) : r;
+  return r == VIX_OK ? table_cache_new (c->n_tables, COWD_TABLE_BYTES, extents, &c->cache) : r;
 }
 
 VixError
@@ -208,7 +208,7 @@ cowd_open (const struct extent_source *source, struct extent **out)
   c->base = (struct extent){ .ops = &cowd_ops, .file = source->file, .sectors = source->line->sectors };
   c->grain_bits = (unsigned) __builtin_ctz (le32toh (h.grain_size));
   c->n_tables = le32toh (h.gd_entries);
-  r = load_tables (c, &h);
+  r = load_tables (c, &h, source->of);
   if (r != VIX_OK) {
     cowd_free (c);
     return r;

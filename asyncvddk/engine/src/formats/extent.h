@@ -38,6 +38,17 @@ struct backing {
 /* Takes consecutive runs; what is not VIX_OK ends the scan. */
 typedef VixError scan_function (void *opaque, uint64_t start, uint64_t count, enum run_kind kind);
 
+/* What is to be done to an extent beyond giving back the space at its file's end that nothing uses. */
+struct compaction {
+  bool free_zeros; /* grains of zeros go; nothing may show through from below */
+  bool sort; /* grains in the order of the disk */
+
+  /* Called where the extent is consistent: so much of the work is done.  Other threads may read, write and flush it
+   * before this returns.  Not VIX_OK: no more is begun. */
+  VixError (*pause) (void *opaque, uint64_t done, uint64_t total);
+  void *opaque;
+};
+
 struct extent_ops {
   /* The first run of [start, start+count).  nowait: DISK_WOULD_BLOCK if the tables are not in memory. */
   VixError (*map) (struct extent *e, uint64_t start, uint64_t count, bool nowait, struct run *run);
@@ -53,6 +64,10 @@ struct extent_ops {
 
   /* Everything written so far is on stable storage afterwards. */
   VixError (*flush) (struct extent *e);
+
+  /* Moves grains in the file, which gets no larger but for writes during pauses.  This thread has the extent alone,
+   * except in pauses.  NULL: nothing can be moved. */
+  VixError (*compact) (struct extent *e, const struct compaction *job);
 
   /* Flushes and frees, in any case. */
   VixError (*close) (struct extent *e);
@@ -75,6 +90,7 @@ struct extent_source {
   const struct extent_line *line;
   const char *where; /* descriptor, for messages */
   bool embedded; /* the file holds the descriptor, too */
+  size_t of;     /* so many extents share the memory that the disk may take */
 };
 
 VixError flat_open (const struct extent_source *source, struct extent **out);

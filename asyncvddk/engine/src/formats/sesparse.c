@@ -209,7 +209,7 @@ check_directory (const struct sesparse *s)
 }
 
 static VixError
-load_tables (struct sesparse *s, const struct se_header *h)
+load_tables (struct sesparse *s, const struct se_header *h, size_t extents)
 {
   const size_t bytes = s->n_tables * sizeof *s->gd;
   VixError r;
@@ -218,7 +218,7 @@ load_tables (struct sesparse *s, const struct se_header *h)
   r = s->gd ? file_read (s->base.file, s->gd, bytes, h->grain_directory.offset * SECTOR_SIZE) : report_no_memory ();
   if (r == VIX_OK)
     r = check_directory (s);
-  return r == VIX_OK ? table_cache_new (s->n_tables, SE_TABLE_SECTORS * SECTOR_SIZE, &s->cache) : r;
+  return r == VIX_OK ? table_cache_new (s->n_tables, SE_TABLE_SECTORS * SECTOR_SIZE, extents, &s->cache) : r;
 }
 
 VixError
@@ -246,7 +246,7 @@ sesparse_open (const struct extent_source *source, struct extent **out)
   s->tables_size = h.grain_tables.size;
   s->grains = h.grains.offset;
   s->n_tables = (uint32_t) ((source->line->sectors - 1) / SE_COVERAGE + 1);
-  r = load_tables (s, &h);
+  r = load_tables (s, &h, source->of);
   if (r != VIX_OK) {
     sesparse_free (s);
     return r;

@@ -4,9 +4,10 @@
 #include <stdatomic.h>
 #include <stdlib.h>
 
+#include "base/config.h"
 
-#define CACHE_BYTES (8u << 20)
-#define CACHE_MIN_TABLES 16u
+#define CACHE_BYTES (8ull << 20)
+#define CACHE_MIN_TABLES 4u /* less, and threads that read side by side take each other's tables away */
 #define CACHE_MAX_TABLES 65535u /* a slot number and "none" fit into 16 bits */
 
 struct cached {
@@ -23,19 +24,25 @@ struct table_cache {
   struct cached *slots;
 };
 
+size_t
+table_cache_room (size_t table_bytes, size_t extents)
+{
+  const uint64_t room = config_number ("openEngine.grainTableCacheBytes", CACHE_BYTES, 0, 1ull << 32) / table_bytes
+                        / (extents > 0 ? extents : 1);
+
+  return room < CACHE_MIN_TABLES ? CACHE_MIN_TABLES : room > CACHE_MAX_TABLES ? CACHE_MAX_TABLES : (size_t) room;
+}
+
 VixError
-table_cache_new (uint32_t n, size_t table_bytes, struct table_cache **out)
+table_cache_new (uint32_t n, size_t table_bytes, size_t extents, struct table_cache **out)
 {
   struct table_cache *c = calloc (1, sizeof *c);
-  const size_t room = CACHE_BYTES / table_bytes;
 
   if (!c)
     return report_no_memory ();
   pthread_rwlock_init (&c->lock, NULL);
   c->table_bytes = table_bytes;
-  c->n_slots = room < CACHE_MIN_TABLES ? CACHE_MIN_TABLES
-             : room > CACHE_MAX_TABLES ? CACHE_MAX_TABLES
-                                       : (uint32_t) room;
+  c->n_slots = (uint32_t) table_cache_room (table_bytes, extents);
   c->slot_of = calloc (n, sizeof *c->slot_of);
   c->slots = calloc (c->n_slots, sizeof *c->slots);
   if (!c->slot_of || !c->slots) {

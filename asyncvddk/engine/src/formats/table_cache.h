@@ -8,8 +8,12 @@
 
 struct table_cache;
 
-/* For n tables of so many bytes. */
-VixError table_cache_new (uint32_t n, size_t table_bytes, struct table_cache **out);
+/* How many tables one of so many extents of a disk may keep in memory: openEngine.grainTableCacheBytes, or what stands
+ * in its place, for all together. */
+size_t table_cache_room (size_t table_bytes, size_t extents);
+
+/* For n tables of so many bytes, of one of so many extents. */
+VixError table_cache_new (uint32_t n, size_t table_bytes, size_t extents, struct table_cache **out);
 
 /* NULL allowed. */
 void table_cache_free (struct table_cache *c);

@@ -3,22 +3,17 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "base/config.h"
 #include "formats/sparse/sparse.h"
+#include "formats/table_cache.h"
 
-/* Bytes of tables kept for one extent, unless the configuration says otherwise. */
-#define CACHE_BYTES (8ull << 20)
-#define CACHE_MIN_TABLES 64u
-#define CACHE_MAX_TABLES 65535u /* a slot number and "none" fit into 16 bits */
+/* So many tables may hold changes, however little memory there is for others: each flush waits for the device. */
+#define MIN_CHANGED 64u
 
 VixError
-cache_init (struct sparse *s)
+cache_init (struct sparse *s, size_t extents)
 {
-  uint64_t room = config_number ("openEngine.grainTableCacheBytes", CACHE_BYTES, 0, 1ull << 32) / s->table_bytes;
-
-  s->max_tables = room < CACHE_MIN_TABLES ? CACHE_MIN_TABLES
-                : room > CACHE_MAX_TABLES ? CACHE_MAX_TABLES
-                                          : (uint32_t) room;
+  s->wanted_tables = (uint32_t) table_cache_room (s->table_bytes, extents);
+  s->max_tables = s->wanted_tables > MIN_CHANGED ? s->wanted_tables : MIN_CHANGED;
   s->slots = calloc (s->n_tables, sizeof *s->slots);
   s->tables = calloc (s->max_tables, sizeof *s->tables);
   return s->slots && s->tables ? VIX_OK : report_no_memory ();
@@ -46,19 +41,30 @@ cache_find (struct sparse *s, uint32_t index)
   return &s->tables[slot - 1];
 }
 
-/* A slot to fill; NULL if all hold changes.  Needs the lock for writing. */
+/* The slot of a table that was not used lately, or an empty one, as long as there is room; NULL: there is none.  Needs
+ * the lock for writing. */
 static struct table *
-take_slot (struct sparse *s)
+find_slot (struct sparse *s, bool room)
 {
   for (uint32_t i = 0; i < 2 * s->max_tables; ++i) {
     struct table *t = &s->tables[s->hand];
 
     s->hand = (s->hand + 1) % s->max_tables;
-    if (t->entries && (t->dirty || atomic_exchange (&t->used, false)))
+    if (t->entries ? t->dirty || atomic_exchange (&t->used, false) : !room)
       continue;
     return t;
   }
   return NULL;
+}
+
+/* A slot to fill; NULL if all hold changes.  Needs the lock for writing. */
+static struct table *
+take_slot (struct sparse *s)
+{
+  const bool room = s->n_cached < s->wanted_tables;
+  struct table *t = find_slot (s, room);
+
+  return t || room ? t : find_slot (s, true);
 }
 
 /* Puts entries (taken over on success) into the cache.  Needs the lock for writing. */
@@ -72,6 +78,8 @@ install (struct sparse *s, uint32_t index, uint32_t *entries)
                    s->base.file->path);
   if (t->entries)
     s->slots[t->index] = 0;
+  else
+    ++s->n_cached;
   free (t->entries);
   t->entries = entries;
   t->index = index;
@@ -136,4 +144,29 @@ cache_add (struct sparse *s, uint32_t index)
   if (r != VIX_OK)
     free (entries);
   return r;
+}
+
+VixError
+cache_change (struct sparse *s, uint32_t index, struct table **t)
+{
+  pthread_rwlock_wrlock (&s->lock);
+  while (!(*t = cache_find (s, index))) {
+    VixError r;
+
+    pthread_rwlock_unlock (&s->lock);
+    r = cache_load (s, index, false);
+    if (r != VIX_OK)
+      return r;
+    pthread_rwlock_wrlock (&s->lock);
+  }
+  return VIX_OK;
+}
+
+void
+cache_changed (struct sparse *s, struct table *t)
+{
+  if (!t->dirty)
+    atomic_fetch_add (&s->n_dirty, 1);
+  t->dirty = true;
+  ++t->version;
 }

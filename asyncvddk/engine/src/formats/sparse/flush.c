@@ -101,14 +101,10 @@ mark_clean (struct sparse *s, const struct snapshot *snapshot)
 
 /* Holds s->flushing; takes s->lock. */
 static VixError
-flush_tables (struct sparse *s, const struct snapshot *snapshot)
+store_snapshot (struct sparse *s, const struct snapshot *snapshot)
 {
-  VixError r = file_sync (s->base.file);
+  VixError r = s->redundant ? write_tables (s, snapshot, true) : VIX_OK;
 
-  if (r != VIX_OK || snapshot->n == 0)
-    return r;
-  if (s->redundant)
-    r = write_tables (s, snapshot, true);
   if (r == VIX_OK)
     r = write_tables (s, snapshot, false);
   if (r == VIX_OK)
@@ -118,24 +114,47 @@ flush_tables (struct sparse *s, const struct snapshot *snapshot)
   return r;
 }
 
+/* Stores the changed tables.  sync: first what their entries lead to.  Holds s->flushing; takes s->lock. */
+static VixError
+flush_tables (struct sparse *s, bool sync)
+{
+  struct snapshot snapshot = { 0 };
+  VixError r = take_snapshot (s, &snapshot);
+
+  if (r == VIX_OK && sync)
+    r = file_sync (s->base.file);
+  if (r == VIX_OK && snapshot.n > 0)
+    r = store_snapshot (s, &snapshot);
+  free (snapshot.tables);
+  free (snapshot.buffer);
+  return r;
+}
+
 VixError
 sparse_flush (struct extent *e)
 {
   struct sparse *s = (struct sparse *) e;
-  struct snapshot snapshot = { 0 };
   VixError r = VIX_OK;
 
   pthread_mutex_lock (&s->flushing);
   if (atomic_exchange (&s->unsynced, false) || atomic_load (&s->n_dirty) > 0) {
-    r = take_snapshot (s, &snapshot);
-    if (r == VIX_OK)
-      r = flush_tables (s, &snapshot);
+    r = flush_tables (s, true);
     if (r != VIX_OK)
       atomic_store (&s->unsynced, true);
   }
   pthread_mutex_unlock (&s->flushing);
-  free (snapshot.tables);
-  free (snapshot.buffer);
+  return r;
+}
+
+/* For a thread that has the extent alone and has synced the file since grains were last written. */
+VixError
+sparse_store_tables (struct sparse *s)
+{
+  VixError r;
+
+  pthread_mutex_lock (&s->flushing);
+  r = flush_tables (s, false);
+  pthread_mutex_unlock (&s->flushing);
   return r;
 }
 

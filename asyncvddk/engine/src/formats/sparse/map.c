@@ -93,9 +93,14 @@ sparse_map (struct extent *e, uint64_t start, uint64_t count, bool nowait, struc
   return r;
 }
 
+/* A flush has ended since the walk began: what the walk read may be older than what the flush wrote. */
+#define SCAN_AGAIN (1ull << 33)
+
 /* A scan under way: the run that grows until the kind changes. */
 struct scan {
   struct sparse *s;
+  uint32_t next;  /* table to be looked at */
+  uint32_t epoch; /* when the walk began */
   uint64_t start, end;   /* asked for */
   uint64_t first, count; /* of the growing run */
   enum run_kind kind;
@@ -166,40 +171,71 @@ scan_entries (struct scan *c, uint32_t index, const uint32_t *entries)
   return r;
 }
 
-/* A table with changes that are not in the file yet: copied to c->copy.  Takes the lock. */
+/* True: what the file has of c->next is out of date, and c->copy what it should be; *r may be SCAN_AGAIN.  Takes the
+ * lock. */
 static bool
-changed_table (struct scan *c, uint32_t index)
+changed_table (struct scan *c, VixError *r)
 {
   struct sparse *s = c->s;
   const struct table *t;
   bool changed;
 
   pthread_rwlock_rdlock (&s->lock);
-  t = s->slots[index] ? &s->tables[s->slots[index] - 1] : NULL;
+  t = s->slots[c->next] ? &s->tables[s->slots[c->next] - 1] : NULL;
   changed = t && t->dirty;
   if (changed)
     memcpy (c->copy, t->entries, s->table_bytes);
+  *r = s->epoch == c->epoch ? VIX_OK : SCAN_AGAIN;
   pthread_rwlock_unlock (&s->lock);
   return changed;
 }
 
+/* No table is newer in memory than in the file as the walk finds it.  Takes the lock. */
+static bool
+file_is_current (struct scan *c)
+{
+  bool current;
+
+  pthread_rwlock_rdlock (&c->s->lock);
+  current = atomic_load (&c->s->n_dirty) == 0 && c->s->epoch == c->epoch;
+  pthread_rwlock_unlock (&c->s->lock);
+  return current;
+}
+
+/* table_function. */
 static VixError
 scan_tables (void *opaque, uint32_t first, uint32_t n, const uint32_t *entries)
 {
   struct scan *c = opaque;
-  const bool look = atomic_load (&c->s->n_dirty) > 0;
+  const unsigned bits = c->s->table_bits;
+  const bool current = file_is_current (c);
   VixError r = VIX_OK;
 
-  if (!entries && !look)
-    return scan_add (c, (uint64_t) first << c->s->table_bits, (uint64_t) n << c->s->table_bits, RUN_PARENT);
-  for (uint32_t i = 0; r == VIX_OK && i < n; ++i)
-    if (look && changed_table (c, first + i))
-      r = scan_entries (c, first + i, c->copy);
-    else if (entries)
-      r = scan_entries (c, first + i, entries + ((uint64_t) i << c->s->table_bits));
+  if (!entries && current) {
+    c->next = first + n;
+    return scan_add (c, (uint64_t) first << bits, (uint64_t) n << bits, RUN_PARENT);
+  }
+  for (c->next = first; r == VIX_OK && c->next < first + n; ++c->next) {
+    const bool changed = !current && changed_table (c, &r);
+
+    if (r != VIX_OK)
+      return r;
+    if (changed || entries)
+      r = scan_entries (c, c->next, changed ? c->copy : entries + ((uint64_t) (c->next - first) << bits));
     else
-      r = scan_add (c, (uint64_t) (first + i) << c->s->table_bits, table_entries (c->s), RUN_PARENT);
+      r = scan_add (c, (uint64_t) c->next << bits, table_entries (c->s), RUN_PARENT);
+  }
   return r;
+}
+
+/* Walks from c->next on. */
+static VixError
+scan_walk (struct scan *c, uint32_t end)
+{
+  pthread_rwlock_rdlock (&c->s->lock);
+  c->epoch = c->s->epoch;
+  pthread_rwlock_unlock (&c->s->lock);
+  return walk_tables (c->s, c->s->gd, c->next, end, scan_tables, c);
 }
 
 VixError
@@ -207,12 +243,14 @@ sparse_scan (struct extent *e, uint64_t start, uint64_t count, scan_function *f,
 {
   struct sparse *s = (struct sparse *) e;
   const unsigned bits = s->grain_bits + s->table_bits;
+  const uint32_t end = (uint32_t) ((start + count - 1) >> bits) + 1;
   CLEANUP_FREE uint32_t *copy = malloc (s->table_bytes);
-  struct scan c = { .s = s, .start = start, .end = start + count, .copy = copy, .f = f, .opaque = opaque };
-  VixError r = copy ? walk_tables (s, s->gd, (uint32_t) (start >> bits), (uint32_t) ((start + count - 1) >> bits) + 1,
-                                   scan_tables, &c)
-                    : report_no_memory ();
+  struct scan c = { .s = s, .next = (uint32_t) (start >> bits), .start = start, .end = start + count, .copy = copy,
+                    .f = f, .opaque = opaque };
+  VixError r = copy ? SCAN_AGAIN : report_no_memory ();
 
+  while (r == SCAN_AGAIN)
+    r = scan_walk (&c, end);
   if (r == VIX_OK && c.count > 0)
     r = f (opaque, c.first, c.count, c.kind);
   return r;

@@ -34,6 +34,7 @@ static const struct extent_ops sparse_ops = {
   .scan = sparse_scan,
   .write = sparse_write,
   .flush = sparse_flush,
+  .compact = sparse_compact,
   .close = sparse_close,
 };
 
@@ -141,22 +142,55 @@ find_overlap (const struct sparse *s, const uint32_t *sectors, size_t n)
   return i < n ? i : n;
 }
 
+/* True if each table lies behind the one before it.  *first, *end: the sectors that they take. */
+static bool
+tables_ascend (const struct sparse *s, const uint32_t *directory, uint64_t *first, uint64_t *end)
+{
+  *first = UINT64_MAX;
+  *end = 0;
+  for (uint32_t i = 0; i < s->n_tables; ++i) {
+    const uint64_t sector = le32toh (directory[i]);
+
+    if (sector == 0)
+      continue;
+    if (sector < *end)
+      return false;
+    *first = *end == 0 ? sector : *first;
+    *end = sector + s->table_sectors;
+  }
+  return true;
+}
+
+/* What the usual writers make: one directory's tables in their order, then the other's. */
+static bool
+are_in_order (const struct sparse *s)
+{
+  uint64_t first, end, redundant_first, redundant_end;
+
+  if (!tables_ascend (s, s->gd, &first, &end))
+    return false;
+  if (!s->rgd)
+    return true;
+  return tables_ascend (s, s->rgd, &redundant_first, &redundant_end) && (redundant_end <= first || end <= redundant_first);
+}
+
 /* No two entries, of both directories, may share a table. */
 static VixError
 check_distinct (const struct sparse *s)
 {
-  CLEANUP_FREE uint32_t *sectors = calloc (2ull * s->n_tables, sizeof *sectors);
+  CLEANUP_FREE uint32_t *sectors = NULL;
   const uint32_t *const directories[] = { s->rgd, s->gd };
   size_t n = 0, at;
 
+  if (are_in_order (s))
+    return VIX_OK;
+  sectors = calloc (2ull * s->n_tables, sizeof *sectors);
   if (!sectors)
     return report_no_memory ();
   for (unsigned d = 0; d < 2; ++d)
     for (uint32_t i = 0; directories[d] && i < s->n_tables; ++i)
       if (directories[d][i] != 0)
         sectors[n++] = le32toh (directories[d][i]);
-  if (find_overlap (s, sectors, n) == n)
-    return VIX_OK;
   qsort (sectors, n, sizeof *sectors, by_sector);
   at = find_overlap (s, sectors, n);
   if (at == n)
@@ -166,7 +200,7 @@ check_distinct (const struct sparse *s)
 }
 
 static VixError
-load_tables (struct sparse *s)
+load_tables (struct sparse *s, size_t extents)
 {
   VixError r = load_directory (s, s->gd_offset, &s->gd);
 
@@ -179,7 +213,7 @@ load_tables (struct sparse *s)
   if (r == VIX_OK)
     r = check_distinct (s);
   if (r == VIX_OK)
-    r = cache_init (s);
+    r = cache_init (s, extents);
   return r == VIX_OK && s->base.file->writable && !s->compressed ? sparse_verify (s) : r;
 }
 
@@ -218,7 +252,7 @@ sparse_open (const struct extent_source *source, struct extent **out)
   s = sparse_new (source, &h);
   if (!s)
     return report_no_memory ();
-  r = load_tables (s);
+  r = load_tables (s, source->of);
   if (r == VIX_OK && s->compressed && source->file->writable)
     r = stream_begin_writing (s, at_end);
   if (r != VIX_OK) {

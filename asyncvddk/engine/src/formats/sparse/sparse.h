@@ -44,6 +44,7 @@ struct sparse {
   uint16_t *slots;       /* per table: slot in tables + 1, 0 if not cached */
   struct table *tables;
   uint32_t max_tables, hand;
+  uint32_t n_cached, wanted_tables; /* more than wanted only if that many are changed */
   uint32_t epoch; /* flushes so far: a table read from the file before one may be out of date after it */
   _Atomic uint32_t n_dirty;
   _Atomic uint64_t pending; /* sectors allocated since the last flush */
@@ -96,11 +97,14 @@ void sparse_swap_header (struct sparse_header *h);
 VixError sparse_check_header (const struct file *f, const struct sparse_header *h, uint64_t line_sectors);
 VixError sparse_check_directory (const struct file *f, const struct sparse_header *h);
 
-/* cache.c.  cache_find needs the lock; the others take it. */
-VixError cache_init (struct sparse *s);
+/* cache.c.  cache_find and cache_changed need the lock; the others take it.  cache_change leaves it taken for writing on
+ * success, so that entries of the table can be set; each change is noted by cache_changed. */
+VixError cache_init (struct sparse *s, size_t extents);
 void cache_free (struct sparse *s);
 struct table *cache_find (struct sparse *s, uint32_t index);
 VixError cache_load (struct sparse *s, uint32_t index, bool nowait);
+VixError cache_change (struct sparse *s, uint32_t index, struct table **t);
+void cache_changed (struct sparse *s, struct table *t);
 
 /* A table of zeros that the file does not have yet: it counts as changed. */
 VixError cache_add (struct sparse *s, uint32_t index);
@@ -137,10 +141,15 @@ VixError sparse_scan (struct extent *e, uint64_t start, uint64_t count, scan_fun
 /* write.c, flush.c. */
 VixError sparse_write (struct extent *e, uint64_t start, uint64_t count, const uint8_t *buf,
                        const struct backing *below);
+VixError sparse_mark_unclean (struct sparse *s);
 VixError sparse_flush (struct extent *e);
+VixError sparse_store_tables (struct sparse *s);
 VixError sparse_finish (struct sparse *s);
 
 /* open.c: struct extent_ops' close, for streams, too. */
 VixError sparse_close (struct extent *e);
+
+/* compact.c. */
+VixError sparse_compact (struct extent *e, const struct compaction *job);
 
 #endif

@@ -6,56 +6,59 @@
 
 #include "formats/sparse/sparse.h"
 
-/* Most and least that is read at once: small pieces where tables are scattered over a hole, larger ones while data goes
- * on.  (To ask where the data ends costs more than to read a little too much.) */
+/* Most that is read at once: it stays in the processor's cache until it was looked at. */
 #define BULK_BYTES (64u << 10)
-#define PIECE_BYTES (16u << 10)
 
 /* Tables that lie one behind the other in the file, from byte offset on. */
 struct group {
   uint32_t first, n;
   uint64_t offset;
-  uint64_t piece; /* bytes to read next */
 };
 
-/* Takes n tables off the front. */
-static void
-advance (const struct sparse *s, struct group *g, uint64_t n)
+/* Hands over n tables off the front; entries as for f. */
+static VixError
+hand_over (const struct sparse *s, struct group *g, uint64_t n, const uint32_t *entries, table_function *f, void *opaque)
 {
+  const uint32_t first = g->first;
+
   g->first += (uint32_t) n;
   g->n -= (uint32_t) n;
   g->offset += n * s->table_bytes;
+  return n > 0 ? f (opaque, first, (uint32_t) n, entries) : VIX_OK;
 }
 
-/* Hands over the tables at the front of the group that are a hole of the file. */
+/* The tables that have a byte before stop. */
 static VixError
-skip_hole (const struct sparse *s, struct group *g, table_function *f, void *opaque)
+walk_data (struct sparse *s, struct group *g, uint64_t stop, uint32_t *buffer, table_function *f, void *opaque)
 {
-  const uint64_t data = file_seek_data (s->base.file, g->offset, g->offset + g->n * s->table_bytes);
-  const uint32_t n = (uint32_t) ((data - g->offset) / s->table_bytes);
-  VixError r = n > 0 ? f (opaque, g->first, n, NULL) : VIX_OK;
+  VixError r = VIX_OK;
 
-  g->piece = n > 0 ? PIECE_BYTES : g->piece < BULK_BYTES ? 2 * g->piece : BULK_BYTES;
-  advance (s, g, n);
+  while (r == VIX_OK && g->offset < stop) {
+    uint64_t n = round_up (stop - g->offset, s->table_bytes) / s->table_bytes;
+
+    if (n > BULK_BYTES / s->table_bytes)
+      n = BULK_BYTES / s->table_bytes;
+    r = file_read (s->base.file, buffer, n * s->table_bytes, g->offset);
+    if (r == VIX_OK)
+      r = hand_over (s, g, n, buffer, f, opaque);
+  }
   return r;
 }
 
+/* Asking the file where data ends pays: what is read of a hole takes the time and the page cache of data. */
 static VixError
 walk_group (struct sparse *s, struct group g, uint32_t *buffer, table_function *f, void *opaque)
 {
-  VixError r = skip_hole (s, &g, f, opaque);
+  const uint64_t end = g.offset + g.n * s->table_bytes;
+  VixError r = VIX_OK;
 
   while (r == VIX_OK && g.n > 0) {
-    uint64_t n = g.piece / s->table_bytes;
+    uint64_t data, stop;
 
-    if (n > g.n)
-      n = g.n;
-    r = file_read (s->base.file, buffer, n * s->table_bytes, g.offset);
+    file_next_data (s->base.file, g.offset, end, &data, &stop);
+    r = hand_over (s, &g, (data - g.offset) / s->table_bytes, NULL, f, opaque);
     if (r == VIX_OK)
-      r = f (opaque, g.first, (uint32_t) n, buffer);
-    advance (s, &g, n);
-    if (r == VIX_OK && g.n > 0)
-      r = skip_hole (s, &g, f, opaque);
+      r = walk_data (s, &g, stop, buffer, f, opaque);
   }
   return r;
 }
@@ -95,7 +98,7 @@ walk_tables (struct sparse *s, const uint32_t *directory, uint32_t first, uint32
 
   for (uint32_t i = 0; r == VIX_OK && i < end - first;) {
     uint32_t n = group_length (s, entries + i, end - first - i);
-    struct group g = { first + i, n, le32toh (entries[i]) * SECTOR_SIZE, BULK_BYTES };
+    struct group g = { first + i, n, le32toh (entries[i]) * SECTOR_SIZE };
 
     r = g.offset ? walk_group (s, g, buffer, f, opaque) : f (opaque, g.first, n, NULL);
     i += n;

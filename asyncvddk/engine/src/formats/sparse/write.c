@@ -63,8 +63,8 @@ unreserve (struct sparse *s, uint64_t position, uint64_t sectors)
 }
 
 /* Notes in the header that the tables may be behind, before they change for the first time.  Takes s->allocation. */
-static VixError
-mark_unclean (struct sparse *s)
+VixError
+sparse_mark_unclean (struct sparse *s)
 {
   static const uint8_t one = 1;
   VixError r = VIX_OK;
@@ -140,26 +140,15 @@ prepare_table (struct sparse *s, uint32_t index)
 static VixError
 publish (struct sparse *s, const struct range *range, uint64_t position)
 {
-  const uint32_t index = (uint32_t) (range->first >> s->table_bits);
   struct table *t;
+  VixError r = cache_change (s, (uint32_t) (range->first >> s->table_bits), &t);
 
-  pthread_rwlock_wrlock (&s->lock);
-  while (!(t = cache_find (s, index))) {
-    VixError r;
-
-    pthread_rwlock_unlock (&s->lock);
-    r = cache_load (s, index, false);
-    if (r != VIX_OK)
-      return r;
-    pthread_rwlock_wrlock (&s->lock);
-  }
+  if (r != VIX_OK)
+    return r;
   for (uint64_t grain = range->first; grain < range->end; ++grain)
     t->entries[grain & (table_entries (s) - 1)] =
         htole32 ((uint32_t) (position + ((grain - range->first) << s->grain_bits)));
-  if (!t->dirty)
-    atomic_fetch_add (&s->n_dirty, 1);
-  t->dirty = true;
-  ++t->version;
+  cache_changed (s, t);
   atomic_fetch_add (&s->pending, (range->end - range->first) << s->grain_bits);
   pthread_rwlock_unlock (&s->lock);
   return VIX_OK;
@@ -244,7 +233,7 @@ allocate (struct sparse *s, uint64_t start, struct run *run, const uint8_t *buf,
   const uint32_t index = (uint32_t) (range.first >> s->table_bits);
   const uint64_t table_end = (uint64_t) (index + 1) << (s->grain_bits + s->table_bits);
   const uint64_t count = run->count < table_end - start ? run->count : table_end - start;
-  VixError r = mark_unclean (s);
+  VixError r = sparse_mark_unclean (s);
 
   if (r == VIX_OK)
     r = prepare_table (s, index);
