@@ -14,7 +14,7 @@ import pytest
 
 from tests.engine.craft import GRAIN, Sparse
 from tests.engine.driver import LOADER_ENVIRONMENT, READ_ONLY, SECTOR
-from tests.engine.grain_tables import GRAIN_BYTES, entries, grains
+from tests.engine.grain_tables import GRAIN_BYTES, entries, grains, header
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -45,11 +45,11 @@ def disk() -> Sparse:
 
 
 def with_table_between_grains(image: bytes) -> bytes:
-    """Move the second grain table and its copy to where a grain was that nothing leads to."""
+    """Move the second grain table, and its copy, to where grains were that nothing leads to."""
     old = bytearray(image)
-    place = min(set(range(384, len(image) // SECTOR, GRAIN)) - set(entries(image).values()))
-    fields = struct.unpack_from("<QQ", image, 48)
-    for directory, sector in zip(fields, (place + 4, place), strict=True):
+    fields = header(image)
+    places = sorted(set(range(fields["overhead"], len(image) // SECTOR, GRAIN)) - set(entries(image).values()))
+    for directory, sector in zip((fields["gd_offset"], fields["rgd_offset"]), places, strict=False):
         (table,) = struct.unpack_from("<I", image, directory * SECTOR + 4)
         old[sector * SECTOR : (sector + 4) * SECTOR] = image[table * SECTOR : (table + 4) * SECTOR]
         struct.pack_into("<I", old, directory * SECTOR + 4, sector)
