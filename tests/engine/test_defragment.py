@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import random
+import resource
+import signal
 from typing import TYPE_CHECKING
 
 import pytest
 
 from tests.engine.craft import GRAIN, Sparse, descriptor
 from tests.engine.driver import MONOLITHIC_FLAT, READ_ONLY, SECTOR, SPLIT_SPARSE, VMFS_THIN, Engine, EngineError
-from tests.engine.grain_tables import GRAIN_BYTES, first_grain, grains, in_order, with_table_between_grains
+from tests.engine.grain_tables import GRAIN_BYTES, first_grain, grains, header, in_order, with_table_between_grains
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -187,3 +189,44 @@ def test_flat_disks_are_in_order_as_they_are(engine: Engine, qemu: Qemu, tmp_pat
     for path, code in ((sparse, 13), (stream, 6)):
         with engine.open(path, READ_ONLY) as disk:
             assert engine.code("Defragment", disk.handle, None, None) == code
+
+
+def test_a_file_that_cannot_grow_is_left_as_large_as_it_was(engine: Engine, tmp_path: Path) -> None:
+    """Sorting needs room for grains that are in the way; without it nothing is lost and nothing left behind."""
+    path = Sparse(sectors=SECTORS, grains=shuffled(3)).save(tmp_path / "disk.vmdk")
+    image, content = path.read_bytes(), engine.read(path)
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    handler = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    with engine.open(path) as disk:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (len(image), before[1]))
+        try:
+            with pytest.raises(EngineError, match="cannot write"):
+                disk.defragment()
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, before)
+            signal.signal(signal.SIGXFSZ, handler)
+        assert path.stat().st_size == len(image)
+        assert disk.read(0, SECTORS) == content
+        disk.defragment()
+    in_order(path.read_bytes(), sorted(shuffled(3)))
+
+
+def test_copies_of_tables_are_compared_on_disks_too_large_to_look_through_at_opening(
+    engine: Engine, tmp_path: Path
+) -> None:
+    """A redundant table that differs is for CheckRepair; without it the grains are moved."""
+    path = engine.create(tmp_path / "disk.vmdk", 3 << 30)
+    with engine.open(path) as disk:
+        for grain in (9 << 20, 4):
+            disk.write(grain * GRAIN, b"\x11" * SECTOR)
+    with path.open("r+b") as file:
+        fields = header(file.read(SECTOR))
+        place = (fields["rgd_offset"] * SECTOR) + -(-4 * fields["capacity"] // (GRAIN * 512) // SECTOR) * SECTOR + 40
+        for value, code in ((b"\1\2\0\0", 16006), (bytes(4), 0)):
+            file.seek(place)
+            file.write(value)
+            file.flush()
+            with engine.open(path) as disk:
+                assert engine.code("Defragment", disk.handle, None, None) == code
+    with engine.open(path) as disk:
+        assert disk.read(4 * GRAIN, 1) == disk.read((9 << 20) * GRAIN, 1) == b"\x11" * SECTOR
