@@ -108,6 +108,7 @@ struct check {
   struct findings *findings;
   struct sparse_header header; /* in host order, as it should be */
   bool header_changed;
+  bool standard;        /* the layout of the extent is the usual one */
   struct side sides[2]; /* GD, RGD; without redundancy only the first has entries */
   uint64_t *claims;     /* directories.c: all tables, sorted */
   size_t n_claims;
