@@ -137,7 +137,8 @@ is_regular (const struct check *c, const struct side *side)
       like += same;
       unlike += !same;
     }
-  return *side->offset && (c->standard || like >= unlike) && regular_place (c, side, c->s->n_tables) <= c->s->first_grain;
+  return *side->offset && (c->standard || like >= unlike)
+         && regular_place (c, side, c->s->n_tables) <= c->s->first_grain;
 }
 
 /* True if no other table lies where the layout has this one. */
