@@ -71,12 +71,15 @@ class Runner:
     program: Path
     library: Path
     folder: Path
+    settings: Path | None = None
+    """Configuration file."""
 
     def run(self, mode: str, argument: Path | int, commands: tuple[str, ...]) -> Outcome:
         """Run them; ``mode`` is die, tear or log."""
         line = [str(part) for part in (self.program, self.library, mode, argument)]
+        environment = LOADER_ENVIRONMENT | ({"CRASH_SETTINGS": str(self.settings)} if self.settings else {})
         done = subprocess.run(
-            [*line, *commands], cwd=self.folder, env=LOADER_ENVIRONMENT, capture_output=True, text=True, check=False
+            [*line, *commands], cwd=self.folder, env=environment, capture_output=True, text=True, check=False
         )
         lines = done.stdout.split("\n")[:-1]
         code = int(lines.pop().split()[1]) if lines and lines[-1].startswith("error") else 0

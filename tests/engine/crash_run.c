@@ -2,7 +2,8 @@
  *
  * Usage: crash_run LIBRARY die|tear|log N|LOG COMMAND...
  *
- * After each command that went well its number goes to standard output; "error CODE" ends the run. */
+ * After each command that went well its number goes to standard output; "error CODE" ends the run.  The environment's
+ * CRASH_SETTINGS names a configuration file. */
 #define _GNU_SOURCE
 #include <dlfcn.h>
 #include <stdio.h>
@@ -119,7 +120,7 @@ int
 main (int argc, char **argv)
 {
   library = argc > 4 ? dlopen (argv[1], RTLD_NOW) : NULL;
-  if (library == NULL || CALL (VixDiskLib_InitEx) (8, 0, NULL, warn, NULL, NULL, NULL) != VIX_OK
+  if (library == NULL || CALL (VixDiskLib_InitEx) (8, 0, NULL, warn, NULL, NULL, getenv ("CRASH_SETTINGS")) != VIX_OK
       || CALL (VixDiskLib_Connect) (NULL, &connection) != VIX_OK)
     return 2;
   setvbuf (stdout, NULL, _IONBF, 0);

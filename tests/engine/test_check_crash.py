@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import random
-from ctypes import c_char
 from typing import TYPE_CHECKING
 
 import pytest
@@ -11,6 +10,7 @@ import pytest
 from tests.engine.craft import GRAIN, SECTOR, Sparse
 from tests.engine.crash import certain, events, load, store
 from tests.engine.driver import READ_ONLY, EngineError
+from tests.engine.test_check import code
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -42,7 +42,9 @@ DAMAGE = {
         sectors=SECTORS, grains=dict(FULL), header={"rgd_offset": 1 << 20}, rgd_entries={0: 5}, gt_entries={9: FIRST}
     ),
     "header": Sparse(sectors=SECTORS, grains=dict(FULL), header={"capacity": 0, "grain_size": 7}, gt_entries={700: 0}),
-    "unfinished grain": Sparse(sectors=SECTORS, grains={0: 0xA1}, header={"unclean": 1}, size=(FIRST + 64) * SECTOR),
+    "unfinished grain": Sparse(
+        sectors=SECTORS, grains=dict(FULL), header={"unclean": 1}, size=(FIRST + 5 * 128 + 64) * SECTOR
+    ),
 }
 
 
@@ -74,12 +76,12 @@ def test_an_interrupted_repair_is_ended_by_the_next_one(case: str, engine: Engin
     path = runner.folder / "disk.vmdk"
     images = moments(runner, ("check disk.vmdk 1",))
     content = shown(engine, path)
-    for grain, fill in list(FULL.items())[: len(DAMAGE[case].grains)]:
+    for grain, fill in FULL.items():
         assert content[grain][: 64 * SECTOR] == bytes([fill]) * (64 * SECTOR)
     assert len(images) > 12
     for image in images:
         store(runner.folder, image)
-        assert engine.code("CheckRepair", engine.connection, bytes(path), c_char(False)) in {0, NEEDS_REPAIR}  # noqa: FBT003
+        assert code(engine, path) in {0, NEEDS_REPAIR}
         engine.check(path, repair=True)
         engine.check(path)
         assert shown(engine, path) == content

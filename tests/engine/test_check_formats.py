@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 NEEDS_REPAIR, CANNOT_REPAIR, INVALID_DISK, NO_FILE, NO_SUCH_VERSION = 16006, 16062, 16063, 4, 16011
 
-SOUND = {
+SOUND: dict[str, Cowd | SeSparse | Stream] = {
     "COWD": Cowd(),
     "seSparse": SeSparse(),
     "stream": Stream(),
@@ -45,7 +45,7 @@ def test_sound_disks_of_formats_that_are_only_read_are_clean(name: str, engine: 
     assert folder_bytes(tmp_path) == before
 
 
-DAMAGED = {
+DAMAGED: dict[str, Cowd | SeSparse | Stream] = {
     "COWD entry behind the end": Cowd(gt_entries={1: 1 << 30}),
     "seSparse entry that is none": SeSparse(gt_entries={1: 9 << 60}),
     "seSparse journal not replayed": SeSparse(dirty=1),
@@ -66,12 +66,21 @@ def test_damage_to_them_is_found_and_left_alone(case: str, engine: Engine, tmp_p
     assert folder_bytes(tmp_path) == before
 
 
+def test_two_directory_entries_on_one_table_of_a_sesparse_disk_are_refused(engine: Engine, tmp_path: Path) -> None:
+    """A walk over the tables must end soon, whatever the file says."""
+    path = save(tmp_path, SeSparse(gd_entries={0: 0x10000000 << 32, 1: 0x10000000 << 32}))
+    assert code(engine, path) == INVALID_DISK
+    error = engine.open_error(path)
+    assert error
+    assert error.code == INVALID_DISK
+
+
 def test_a_stream_that_qemu_wrote_is_clean(engine: Engine, qemu: Qemu, tmp_path: Path) -> None:
     """Its tables come before the data, and it has no footer."""
     raw = tmp_path / "raw"
     raw.write_bytes(os.urandom(200 * SECTOR) + bytes(20000 * SECTOR) + b"x" * (100 * SECTOR))
     path = tmp_path / "disk.vmdk"
-    qemu._run(qemu.img, "convert", "-f", "raw", "-O", "vmdk", "-o", "subformat=streamOptimized", raw, path)  # noqa: SLF001
+    qemu._run(qemu.img, "convert", "-f", "raw", "-O", "vmdk", "-o", "subformat=streamOptimized", raw, path)
     assert code(engine, path) == 0
 
 

@@ -4,34 +4,27 @@ from __future__ import annotations
 
 import os
 import random
-import struct
-import subprocess
-from dataclasses import dataclass, field
-from pathlib import Path
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import pytest
 
 from tests.engine.craft import GRAIN, Sparse
-from tests.engine.driver import LOADER_ENVIRONMENT, READ_ONLY, SECTOR
+from tests.engine.crash import certain, events, store
+from tests.engine.driver import READ_ONLY, SECTOR
 from tests.engine.grain_tables import GRAIN_BYTES, entries, grains, with_table_between_grains
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from pathlib import Path
 
+    from tests.engine.crash import Event, Runner, Storage
     from tests.engine.driver import Engine
     from tests.engine.qemu import Qemu
 
-HERE = Path(__file__).parent
-INCLUDE = HERE.parents[1] / "asyncvddk" / "engine" / "include"
-RECORD = struct.Struct("<cQQQ")
 SECTORS = 65536 + 77
 STEP = 5 * GRAIN_BYTES
 SHARE = float(os.environ.get("ASYNCVDDK_CRASH_SHARE", "0.3"))  # of the moments that are tried
 OPENED = 0.1  # share of them where the engine opens what is left
-
-Change = tuple[str, int, bytes]
-"""Kind, offset and bytes of one record."""
 
 
 def disk() -> Sparse:
@@ -42,53 +35,6 @@ def disk() -> Sparse:
     fills = {grain: 0 if grain % 5 == 0 else grain % 250 + 1 for grain in places}
     lost = dict.fromkeys(places[10:16], 0)
     return Sparse(sectors=SECTORS, grains=fills, gt_entries=lost, rgt_entries=lost)
-
-
-@dataclass
-class Storage:
-    """A file as storage has it for certain, and what was changed since the last sync."""
-
-    durable: bytearray
-    pending: list[Change] = field(default_factory=list)
-
-    def take(self, change: Change) -> None:
-        """Go on."""
-        if change[0] == "S":
-            self.durable = self.applied(self.pending)
-            self.pending = []
-        else:
-            self.pending.append(change)
-
-    def applied(self, changes: list[Change]) -> bytearray:
-        """Return the file with some of the changes."""
-        image = bytearray(self.durable)
-        for kind, offset, data in changes:
-            if kind == "T":
-                del image[offset:]
-            image.extend(bytes(max(0, offset + len(data) - len(image))))
-            image[offset : offset + len(data)] = data
-        return image
-
-    def after_power_cut(self, choose: random.Random) -> bytearray:
-        """Any sector of any write, and any cut, since the last sync may have reached storage, or not."""
-        keep = choose.choice((0.1, 0.5, 0.9))
-        pieces = [
-            (kind, offset + at, data[at : at + SECTOR])
-            for kind, offset, data in self.pending
-            for at in range(0, max(len(data), 1), SECTOR)
-        ]
-        return self.applied([piece for piece in pieces if choose.random() < keep])
-
-
-def changes(log: Path) -> Iterator[Change]:
-    """Read the recorder's log."""
-    data = memoryview(log.read_bytes())
-    position = 0
-    while position < len(data):
-        kind, _inode, offset, length = RECORD.unpack_from(data, position)
-        position += RECORD.size
-        yield kind.decode(), offset, bytes(data[position : position + length])
-        position += length
 
 
 def by_grain(content: bytes | bytearray) -> dict[int, bytes]:
@@ -114,15 +60,6 @@ def lost_grains(image: bytes | bytearray, wanted: dict[int, bytes]) -> set[int]:
     return lost
 
 
-@pytest.fixture(scope="module")
-def recorder(gcc: str, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Compile the recorder."""
-    program = tmp_path_factory.mktemp("recorder") / "recorder"
-    flags = ["-Wall", "-Wextra", "-Werror", "-rdynamic", f"-I{INCLUDE}"]
-    subprocess.run([gcc, *flags, HERE / "compaction_recorder.c", "-o", program, "-ldl"], check=True)
-    return program
-
-
 def survive(engine: Engine, path: Path, wanted: bytearray, call: str) -> None:
     """Open for reading, then for writing, which mends the disk; the work can be done again."""
     assert engine.read(path) == wanted
@@ -143,23 +80,24 @@ class Recorded:
     path: Path
     image: bytes
     wanted: bytearray
-    changes: list[Change]
+    storage: Storage
+    changes: list[Event]
 
 
 @pytest.fixture(params=["shrink", "defragment", "shrink around tables", "defragment around tables"])
-def recorded(request: pytest.FixtureRequest, recorder: Path, library: Path, engine: Engine, tmp_path: Path) -> Recorded:
+def recorded(request: pytest.FixtureRequest, runner: Runner, engine: Engine, tmp_path: Path) -> Recorded:
     """Record one run, of a disk whose tables come first or lie between the grains."""
     call, _, around = request.param.partition(" ")
     image = disk().build()
     if around:
         image, _ = with_table_between_grains(image)
-    path, log, settings = tmp_path / "disk.vmdk", tmp_path / "log", tmp_path / "settings"
-    path.write_bytes(image)
+    path, log, settings = runner.folder / "disk.vmdk", tmp_path / "log", tmp_path / "settings"
+    store(runner.folder, {path.name: image})
     settings.write_text(f"openEngine.compactStepBytes={STEP}\n", "utf-8")
-    wanted = engine.read(path)
-    command: list[str | Path] = [recorder, library, settings, path, log, f"VixDiskLib_{call.capitalize()}"]
-    subprocess.run(command, check=True, env=LOADER_ENVIRONMENT)
-    return Recorded(call, path, image, wanted, list(changes(log)))
+    wanted, storage = engine.read(path), certain(runner.folder)
+    outcome = replace(runner, settings=settings).run("log", log, (f"open {path.name} 0", call, "close"))
+    assert outcome.returned == 3, outcome
+    return Recorded(call, path, image, wanted, storage, [event for event in events(log) if event.kind != "K"])
 
 
 def test_no_grain_is_lost_when_the_power_fails(recorded: Recorded, engine: Engine, qemu: Qemu) -> None:
@@ -168,20 +106,20 @@ def test_no_grain_is_lost_when_the_power_fails(recorded: Recorded, engine: Engin
     Both copies of the tables lead to the content, each by itself, and the engine mends what differs.
     """
     path, wanted, present = recorded.path, recorded.wanted, by_grain(recorded.wanted)
-    choose, storage, synced = random.Random(recorded.call), Storage(bytearray(recorded.image)), 0
+    choose, storage, synced = random.Random(recorded.call), recorded.storage, 0
     assert lost_grains(recorded.image, present) == set()
     for change in recorded.changes:
         storage.take(change)
-        synced += change[0] == "S"
+        synced += change.kind == "S"
         if choose.random() > SHARE:
             continue
-        for crash in (storage.applied(storage.pending), storage.after_power_cut(choose)):
-            assert lost_grains(crash, present) == set()
+        for files in (storage.files_with(choose, 1.0), storage.after_power_cut(choose)):
+            assert lost_grains(files[path.name], present) == set()
             if choose.random() < OPENED:
-                path.write_bytes(crash)
+                store(path.parent, files)
                 survive(engine, path, wanted, recorded.call)
     assert synced > 4
-    path.write_bytes(storage.applied(storage.pending))
+    store(path.parent, storage.files_with(choose, 1.0))
     qemu.check(path)
     assert path.stat().st_size < len(recorded.image)
     if recorded.call == "defragment":

@@ -13,9 +13,9 @@
 struct scan {
   struct sparse *s;
   struct findings *findings;
-  bool whole;  /* also what a writer tolerates: a grain cut by the end of the file, entries behind the end of the disk */
+  bool whole;   /* also what a writer tolerates: a grain cut by the file's end, entries behind the end of the disk */
   bool unclean; /* the last writer did not end properly */
-  bool write;  /* store what was decided */
+  bool write;   /* store what was decided */
 
   /* One bit for each grain of the file: there is metadata; a table and its copy agree on it; a table, but not its copy,
    * leads to it; two do; the first one of those was seen. */
@@ -108,6 +108,7 @@ struct check {
   struct findings *findings;
   struct sparse_header header; /* in host order, as it should be */
   bool header_changed;
+  bool standard;        /* the layout of the extent is the usual one */
   struct side sides[2]; /* GD, RGD; without redundancy only the first has entries */
   uint64_t *claims;     /* directories.c: all tables, sorted */
   size_t n_claims;

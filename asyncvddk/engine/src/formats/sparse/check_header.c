@@ -91,8 +91,9 @@ check_capacity (const struct extent_source *source, struct findings *f, struct s
   const uint64_t sectors = source->line->sectors;
 
   if (h->capacity < sectors)
-    return report (VIX_E_DISK_INVALIDDISK, "%s: byte 12: capacity of %llu sectors, less than the %llu of the extent line",
-                   source->file->path, ULL (h->capacity), ULL (sectors));
+    return report (VIX_E_DISK_INVALIDDISK,
+                   "%s: byte 12: capacity of %llu sectors, less than the %llu of the extent line", source->file->path,
+                   ULL (h->capacity), ULL (sectors));
   if (h->capacity - sectors < h->grain_size)
     return VIX_OK;
   finding (f, FOUND_DAMAGE,

@@ -112,7 +112,19 @@ judge_overlaps (struct check *c)
       }
 }
 
-/* Most of its entries are where the layout has them; of a single one that is bad, the header's word counts. */
+/* True if the header has everything where makers of writable disks put it. */
+static bool
+is_standard (const struct check *c)
+{
+  struct sparse_header h = sparse_default_header (c->s->base.sectors, c->header.descriptor_offset != 0);
+
+  sparse_swap_header (&h);
+  return c->header.grain_size == h.grain_size && c->header.num_gtes_per_gt == h.num_gtes_per_gt
+         && c->header.descriptor_size == h.descriptor_size && c->header.gd_offset == h.gd_offset
+         && c->header.rgd_offset == h.rgd_offset && c->header.overhead == h.overhead;
+}
+
+/* The header says so, or most of the entries: tables are where the layout has them. */
 static bool
 is_regular (const struct check *c, const struct side *side)
 {
@@ -125,13 +137,15 @@ is_regular (const struct check *c, const struct side *side)
       like += same;
       unlike += !same;
     }
-  return *side->offset && like >= unlike && regular_place (c, side, c->s->n_tables) <= c->s->first_grain;
+  return *side->offset && (c->standard || like >= unlike)
+         && regular_place (c, side, c->s->n_tables) <= c->s->first_grain;
 }
 
-/* True if no table in use lies in the place of another. */
+/* True if no other table lies where the layout has this one. */
 static bool
-is_free_place (const struct check *c, uint64_t sector)
+is_free_place (const struct check *c, const struct side *own, uint32_t index)
 {
+  const uint64_t sector = regular_place (c, own, index);
   size_t low = 0, high = c->n_claims;
 
   while (low < high) { /* the first claim whose table ends behind sector */
@@ -146,7 +160,8 @@ is_free_place (const struct check *c, uint64_t sector)
     const struct side *side = &c->sides[c->claims[low] >> 31 & 1];
     const uint32_t i = c->claims[low] & 0x7fffffff;
 
-    if (side->states[i] == TABLE_GOOD && le32toh ((*side->entries)[i]) == c->claims[low] >> 32)
+    if (!(side == own && i == index) && side->states[i] == TABLE_GOOD
+        && le32toh ((*side->entries)[i]) == c->claims[low] >> 32)
       return false; /* else it was replaced */
   }
   return can_hold_table (c, sector);
@@ -233,8 +248,7 @@ has_regular_table (const struct check *c, uint32_t i)
 {
   const struct side *a = &c->sides[0], *b = &c->sides[1];
 
-  return a->regular && b->regular && is_free_place (c, regular_place (c, a, i))
-         && is_free_place (c, regular_place (c, b, i))
+  return a->regular && b->regular && is_free_place (c, a, i) && is_free_place (c, b, i)
          && (has_grains (c, regular_place (c, a, i)) || has_grains (c, regular_place (c, b, i)));
 }
 
@@ -258,7 +272,7 @@ is_stray (const struct check *c, uint64_t sector, uint64_t place, uint64_t copy)
 {
   bool empty;
 
-  return !same_tables (c, sector, copy) && !is_plausible (c, sector, &empty)
+  return !same_tables (c, sector, copy) && (c->standard || !is_plausible (c, sector, &empty))
          && (same_tables (c, place, copy) || has_grains (c, place));
 }
 
@@ -268,7 +282,7 @@ resolve_side (struct check *c, struct side *side, const struct side *other, uint
 {
   const uint32_t sector = le32toh ((*side->entries)[i]), copy = le32toh ((*other->entries)[i]);
   const bool regular = side->regular && sector != regular_place (c, side, i)
-                       && is_free_place (c, regular_place (c, side, i));
+                       && is_free_place (c, side, i);
 
   if (side->states[i] != TABLE_GOOD) {
     if (*side->offset)
@@ -299,6 +313,7 @@ judge_layouts (struct check *c)
   struct side *a = &c->sides[0], *b = &c->sides[1];
   const uint64_t size = directory_sectors (c->s) + (uint64_t) c->s->n_tables * c->s->table_sectors;
 
+  c->standard = is_standard (c);
   a->regular = is_regular (c, a);
   b->regular = b->states && is_regular (c, b);
   if (a->regular && b->regular && overlaps (*a->offset, size, *b->offset, size))
