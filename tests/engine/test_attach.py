@@ -48,6 +48,14 @@ def expected(links: int = 3) -> bytearray:
     return content
 
 
+def opened(engine: Engine, *paths: Path) -> list[c_void_p]:
+    """Return handles of links alone."""
+    handles = [c_void_p() for _ in paths]
+    for handle, path in zip(handles, paths, strict=True):
+        assert engine.code("Open", engine.connection, bytes(path), c_uint32(ALONE), byref(handle)) == 0
+    return handles
+
+
 def refused(parent: Disk, child: Disk) -> int:
     """Return the code with which both functions refuse; the parent can only be closed afterwards, and is."""
     code = parent.is_attach_possible(child)
@@ -127,21 +135,22 @@ def test_the_parents_handle_can_only_be_closed(engine: Engine, tmp_path: Path) -
             assert engine.code("Close", child) == 0
 
 
-def test_places_of_parents_that_were_never_closed_are_used_again(library: Path, tmp_path: Path) -> None:
-    """Disconnect gives them back: more attaches than there are handles."""
+def test_disconnect_closes_what_was_attached_and_forgotten(library: Path, tmp_path: Path) -> None:
+    """The place of its handle is free again; other connections keep theirs."""
     engine = Engine(library, tmp_path)
     base, top = made(engine, tmp_path, 2)
-    for _ in range(6):
-        connection, handle = c_void_p(), c_void_p()
-        assert engine.code("Connect", None, byref(connection)) == 0
-        for _ in range(300):
-            parent = c_void_p()
-            assert engine.code("Open", connection, bytes(base), c_uint32(READ_ONLY), byref(parent)) == 0
-            flags = c_uint32(ALONE)
-            assert engine.code("Open", connection, bytes(top), flags, byref(handle)) == 0
-            assert engine.code("Attach", parent, handle) == 0
-            assert engine.code("Close", handle) == 0
-        assert engine.code("Disconnect", connection) == 0
+    kept, child = opened(engine, base, top)
+    assert engine.code("Attach", kept, child) == 0
+    connection, parent, other = c_void_p(), c_void_p(), c_void_p()
+    assert engine.code("Connect", None, byref(connection)) == 0
+    for handle, path in ((parent, base), (other, top)):
+        assert engine.code("Open", connection, bytes(path), c_uint32(ALONE), byref(handle)) == 0
+    assert engine.code("Attach", parent, other) == 0
+    assert engine.code("Close", other) == 0
+    assert engine.code("Disconnect", connection) == 0
+    assert engine.code("Close", parent) == CLOSED
+    assert engine.code("Close", child) == 0
+    assert engine.code("Close", kept) == 0
     engine.close()
 
 
@@ -229,14 +238,6 @@ def test_requests_in_flight_on_both_are_finished_first(config: str, library: Pat
         assert session.code("Close", child) == 0
         assert session.code("Close", parent) == 0
         assert session.code("Disconnect", connection) == 0
-
-
-def opened(engine: Engine, *paths: Path) -> list[c_void_p]:
-    """Return handles of links alone."""
-    handles = [c_void_p() for _ in paths]
-    for handle, path in zip(handles, paths, strict=True):
-        assert engine.code("Open", engine.connection, bytes(path), c_uint32(ALONE), byref(handle)) == 0
-    return handles
 
 
 def test_threads_may_go_on_reading_and_attaching(engine: Engine, tmp_path: Path) -> None:

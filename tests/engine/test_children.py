@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import ctypes
 import re
 import shutil
+from ctypes import byref, c_uint64, c_void_p
 from typing import TYPE_CHECKING
 
 import pytest
@@ -22,6 +24,7 @@ from tests.engine.driver import (
     EngineError,
     names,
 )
+from tests.engine.session import VIX_ASYNC, Completions, Session
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -202,6 +205,27 @@ def test_what_the_session_wrote_before_is_in_the_child_and_what_it_writes_later_
     error = engine.open_error(child)
     assert error
     assert error.code == 16008
+
+
+def test_requests_in_flight_are_finished_first(library: Path, tmp_path: Path) -> None:
+    """The child stands on what they write; were one later than the child, it would be refused."""
+    with Session(library, tmp_path, "openEngine.latencyMs = 20\n") as session:
+        connection, done = session.connect(), Completions()
+        parent, child = session.open(connection), c_void_p()
+        buffers = [ctypes.create_string_buffer(bytes([number]) * SECTOR, SECTOR) for number in range(40)]
+        for number, buffer in enumerate(buffers):
+            arguments = (c_uint64(number), c_uint64(1), buffer, done.function, None)
+            assert session.code("WriteAsync", parent, *arguments) == VIX_ASYNC
+        path = bytes(tmp_path / "child.vmdk")
+        assert session.code("CreateChild", parent, path, MONOLITHIC_SPARSE, None, None) == 0
+        assert done.results == [0] * 40
+        assert session.code("Close", parent) == 0
+        assert session.code("Open", connection, path, ctypes.c_uint32(READ_ONLY), byref(child)) == 0
+        found = ctypes.create_string_buffer(40 * SECTOR)
+        assert session.code("Read", child, c_uint64(0), c_uint64(40), found) == 0
+        assert found.raw == b"".join(buffer.raw for buffer in buffers)
+        assert session.code("Close", child) == 0
+        assert session.code("Disconnect", connection) == 0
 
 
 @pytest.mark.parametrize("disk_type", [0, MONOLITHIC_FLAT, VMFS_FLAT, 6, 256, 2**32 - 1])

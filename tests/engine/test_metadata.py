@@ -184,3 +184,43 @@ def test_permissions_of_a_text_descriptor_are_kept(engine: Engine, tmp_path: Pat
     with engine.open(path) as disk:
         disk.set_metadata("key", "x")
     assert path.stat().st_mode & 0o777 == 0o640
+
+
+@pytest.mark.parametrize("place", TYPES)
+def test_keys_keep_their_order_and_their_spelling(place: str, engine: Engine, tmp_path: Path) -> None:
+    """New ones come last; a key is found whatever its letter case and stands in the list once."""
+    path = engine.create(tmp_path / "d.vmdk", 8192, TYPES[place])
+    with engine.open(path) as disk:
+        before = disk.metadata_keys()
+        for key, value in (("zeta", "1"), ("Alpha", "2"), ("ALPHA", "3"), ("UUID", "4"), ("zeta", "")):
+            disk.set_metadata(key, value)
+        assert disk.metadata_keys() == [*before, "zeta", "Alpha"]
+        assert [disk.metadata(key) for key in ("alpha", "uuid", "Zeta")] == ["3", "4", ""]
+    with engine.open(path, READ_ONLY) as disk:
+        assert disk.metadata_keys() == [*before, "zeta", "Alpha"]
+        assert disk.info()["uuid"] == b"4"
+
+
+def test_bytes_that_are_no_utf8_come_back_as_they_are(engine: Engine, tmp_path: Path) -> None:
+    """The interface has strings without an encoding."""
+    value = bytes(range(1, 256))
+    with engine.open(engine.create(tmp_path / "d.vmdk", 8192)) as disk:
+        assert engine.code("WriteMetadata", disk.handle, b"key", value) == 0
+    with engine.open(tmp_path / "d.vmdk", READ_ONLY) as disk:
+        assert disk._text("ReadMetadata", b"key") == value + b"\0"
+
+
+def test_a_text_descriptor_grows_to_a_megabyte_and_no_further(engine: Engine, tmp_path: Path) -> None:
+    """What could not be read again is not written."""
+    path = engine.create(tmp_path / "d.vmdk", 8192, MONOLITHIC_FLAT)
+    with engine.open(path) as disk:
+        disk.set_metadata("key", "x" * 1_000_000)
+        before = path.read_bytes()
+        with pytest.raises(EngineError) as caught:
+            disk.set_metadata("more", "x" * 100_000)
+        assert caught.value.code == 44
+        assert path.read_bytes() == before
+        disk.write(0, bytes(SECTOR))
+    with engine.open(path, READ_ONLY) as disk:
+        assert len(disk.metadata("key")) == 1_000_000
+        assert "more" not in disk.metadata_keys()

@@ -3,7 +3,8 @@
 #include "calls/async.h"
 #include "operations/operations.h"
 
-/* VIX_E_INVALID_ARG, those of disk_create_child. */
+/* VIX_E_INVALID_ARG, VIX_E_OBJECT_IS_BUSY (called inside of one of the handle's callbacks), those of disk_create_child.
+ * Requests that were accepted before are finished first: the child stands on what they wrote. */
 VixError
 VixDiskLib_CreateChild (VixDiskLibHandle diskHandle, const char *childPath, VixDiskLibDiskType diskType,
                         VixDiskLibProgressFunc progressFunc, void *progressCallbackData)
@@ -14,6 +15,9 @@ VixDiskLib_CreateChild (VixDiskLibHandle diskHandle, const char *childPath, VixD
   WITH_HANDLE struct handle *h = handle_get (diskHandle);
   if (h == NULL || childPath == NULL)
     return VIX_E_INVALID_ARG;
+  if (async_in_callback (h))
+    return VIX_E_OBJECT_IS_BUSY;
+  gate_wait (&h->requests);
   return disk_create_child (h->disk, childPath, diskType, &progress);
 }
 

@@ -277,7 +277,7 @@ compare_and_replace (struct replacement *p, const char *text, size_t len)
   if (!has_room (p))
     return report (VIX_E_ARGUMENT_TOO_BIG,
                    "%s: the descriptor would have %zu bytes; the file has room for %llu and for replacing them",
-                   a->file->path, len, text_sectors (a) * SECTOR_SIZE - 1);
+                   a->file->path, len, text_sectors (a) * SECTOR_SIZE);
   r = replace (p);
   if (r != VIX_OK && file_write (a->file, p->old, a->size, a->offset) == VIX_OK)
     file_sync (a->file);

@@ -186,11 +186,7 @@ open_found (struct link *child, const char *path)
   CLEANUP_FREE char *real = realpath (path, NULL);
   VixError r = real ? check_roots (child, real) : VIX_OK;
 
-  if (r == VIX_OK)
-    r = link_open (real ? real : path, false, &child->parent);
-  if (r == VIX_OK && child->parent)
-    r = check_roots (child, child->parent->path); /* a link could have been exchanged meanwhile */
-  return r;
+  return r == VIX_OK ? link_open (real ? real : path, false, &child->parent) : r;
 }
 
 static VixError
