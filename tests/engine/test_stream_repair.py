@@ -112,6 +112,21 @@ def test_what_was_flushed_survives_a_crash(seed: int, engine: Engine, qemu: Qemu
         qemu.same(path, bytes(engine.read(path)))
 
 
+def test_grains_that_came_out_of_order_are_all_found(engine: Engine, tmp_path: Path) -> None:
+    """Of a table before the one that was begun, and after the next one was begun."""
+    grains = (512, 511, 520, 1024, 1000)
+    path = engine.create(tmp_path / "d.vmdk", 3 * TABLE, STREAM_OPTIMIZED)
+    with engine.open(path) as disk:
+        for value, grain in enumerate(grains, 1):
+            disk.write(grain * 128, bytes([value]) * SECTOR)
+            disk.flush()
+        unfinished = path.read_bytes()
+    path.write_bytes(unfinished)
+    mend(engine, path)
+    content = engine.read(path)
+    assert [content[grain * TABLE] for grain in grains] == [1, 2, 3, 4, 5]
+
+
 def test_a_process_that_is_killed_leaves_a_disk_that_can_be_repaired(engine: Engine, tmp_path: Path) -> None:
     """Nothing but the first write has happened; or the end was being written."""
     path = engine.create(tmp_path / "d.vmdk", SECTORS, STREAM_OPTIMIZED)
