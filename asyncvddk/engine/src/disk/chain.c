@@ -170,7 +170,7 @@ parent_path (const struct link *l)
   char *path;
 
   if (hint[0] == '/')
-    return strdup (hint);
+    return l->inside ? path_from_host (l->inside, hint) : strdup (hint);
   return asprintf (&path, "%s/%s", l->dir, hint) == -1 ? NULL : path;
 }
 
@@ -214,7 +214,7 @@ open_parent (const struct link *top, struct link *child)
 
   if (!path)
     return report_no_memory ();
-  r = link_open (path, false, &child->parent);
+  r = link_open_inside (child->inside, path, false, &child->parent);
   if (r != VIX_OK)
     return r == VIX_E_OUT_OF_MEMORY
              ? r

@@ -185,12 +185,19 @@ open_listed_extent (struct link *l, const struct extent_line *line)
   return open_extent (l, &source);
 }
 
+/* The file with the descriptor. */
+static VixError
+open_own_file (const struct link *l, bool writable, struct file **f)
+{
+  return l->inside ? file_open_at (l->dirfd, l->dir, l->name, writable, f) : file_open (l->path, writable, f);
+}
+
 /* The descriptor again, now that the extents are locked: another writer may have replaced it in the meantime. */
 static VixError
 check_unchanged (const struct link *l)
 {
   CLEANUP_FILE struct file *f = NULL;
-  VixError r = file_open (l->path, false, &f);
+  VixError r = open_own_file (l, false, &f);
 
   if (r == VIX_OK && (f->dev != l->dev || f->ino != l->ino))
     r = report (VIX_E_FILE_ALREADY_LOCKED, "%s: was changed by another writer while it was being opened; try again",
@@ -234,10 +241,11 @@ open_descriptor_file (struct link *l, const char *path, struct file **f)
   l->path = realpath (path, NULL);
   if (!l->path)
     return report_errno (errno, path, "open");
-  l->dirfd = open_directory_of (l->path, &l->dir, &l->name, &r);
+  l->dirfd = l->inside ? open_directory_beneath (l->inside, l->path, &l->dir, &l->name, &r)
+                       : open_directory_of (l->path, &l->dir, &l->name, &r);
   if (l->dirfd == -1)
     return r;
-  r = file_open (l->path, l->writable, f);
+  r = open_own_file (l, l->writable, f);
   if (r != VIX_OK)
     return r;
   l->dev = (*f)->dev;
@@ -264,6 +272,12 @@ open_parts (struct link *l, const char *path)
 VixError
 link_open (const char *path, bool writable, struct link **out)
 {
+  return link_open_inside (NULL, path, writable, out);
+}
+
+VixError
+link_open_inside (const struct folders *inside, const char *path, bool writable, struct link **out)
+{
   struct link *l = calloc (1, sizeof *l);
   VixError r;
 
@@ -272,6 +286,7 @@ link_open (const char *path, bool writable, struct link **out)
     return report_no_memory ();
   l->dirfd = -1;
   l->writable = writable;
+  l->inside = inside;
   r = open_parts (l, path);
   if (r != VIX_OK) {
     link_close (l);

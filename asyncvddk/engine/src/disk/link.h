@@ -2,6 +2,7 @@
 #ifndef ENGINE_LINK_H
 #define ENGINE_LINK_H
 
+#include "base/beneath.h"
 #include "formats/extent.h"
 
 struct link {
@@ -12,14 +13,16 @@ struct link {
   dev_t dev; /* of that file */
   ino_t ino;
   bool writable;
+  const struct folders *inside; /* where it and its parents must lie; NULL: anywhere */
   struct descriptor *descriptor;
   uint64_t embedded_offset, embedded_size; /* bytes of the descriptor in the first extent's file; size 0: a text file */
   struct extent **extents; /* in the order of the disk */
   size_t n_extents;
 };
 
-/* Opens the link without its parents. */
+/* Opens the link without its parents.  inside outlives it. */
 VixError link_open (const char *path, bool writable, struct link **out);
+VixError link_open_inside (const struct folders *inside, const char *path, bool writable, struct link **out);
 
 /* Frees the link, not its parents; the first error of the final flushes is returned.  NULL allowed. */
 VixError link_close (struct link *l);
