@@ -3,7 +3,8 @@
  * Other libraries with this interface are not thread safe where this engine is; a client that was tested here only would
  * corrupt memory there.  The rules:
  *
- *   1  One call at a time for each open disk.  Asynchronous requests in flight are no calls.
+ *   1  One call at a time for each open disk.  Asynchronous requests in flight are no calls; a call from inside of a
+ *      callback, which may run before ReadAsync has returned, is one.
  *   2  One at a time in the whole process: Connect, ConnectEx, Disconnect, PrepareForAccess, EndAccess, Cleanup, Create,
  *      CreateChild, Open, Close, Unlink, Grow, Rename, Clone, Attach, CheckRepair.  VDDK's guide wants one thread for all
  *      of them; clients that take a lock instead have worked for years, so the thread may change, but:
