@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import os
+import re
 import secrets
 from ctypes import POINTER, byref, c_char_p, c_void_p
 from pathlib import Path
@@ -18,6 +19,8 @@ if TYPE_CHECKING:
 
 OK, INVALID, INVALID_CONNECTION = 0, 3, 16054
 CHUNK = 1 << 20
+LARGEST = 1 << 30
+"""Bytes; larger areas of memory are reservations."""
 
 
 @pytest.fixture
@@ -95,13 +98,13 @@ def test_fields_that_the_caller_replaced_are_not_freed(session: Session) -> None
     assert text.value == b"theirs"
 
 
-def copies_in_memory(secret: bytes) -> int:
-    """Count where a text stands in this process's writable memory."""
-    chunk, found = bytearray(CHUNK), 0
+def copies_in_memory(secret: bytes) -> set[int]:
+    """Return where a text stands in this process's writable memory."""
+    chunk, found = bytearray(CHUNK), set()
     with Path("/proc/self/mem").open("rb", buffering=0) as memory:
         for line in Path("/proc/self/maps").read_text().splitlines():
             start, end = (int(part, 16) for part in line.split()[0].split("-"))
-            if "rw" not in line.split()[1] or "[v" in line or end - start > 64 * CHUNK:
+            if "rw" not in line.split()[1] or "[v" in line or end - start > LARGEST:
                 continue
             for offset in range(start, end, CHUNK):
                 chunk[:] = bytes(CHUNK)
@@ -110,10 +113,11 @@ def copies_in_memory(secret: bytes) -> int:
                     os.preadv(memory.fileno(), [view], offset)
                 except OSError:
                     continue
-                found += chunk.count(secret)
+                found |= {offset + match.start() for match in re.finditer(secret, chunk)}
     return found
 
 
+@pytest.mark.skipif("ASYNCVDDK_TEST_ENGINE" in os.environ, reason="sanitizers keep what Python itself has freed")
 def test_secrets_are_overwritten_when_they_are_not_needed_any_more(library: Path, tmp_path: Path) -> None:
     """After Disconnect, FreeConnectParams and Exit no copy of password, cookie or configuration is left in memory."""
     text = secrets.token_hex(100)
@@ -130,10 +134,10 @@ def test_secrets_are_overwritten_when_they_are_not_needed_any_more(library: Path
     copies = [params_of(session, connection) for connection in connections]
     assert session.code("PrepareForAccess", byref(params), b"me") == OK
     assert session.code("EndAccess", byref(params), b"me") == OK
-    assert copies_in_memory(tail) > before  # each connection and each copy its own, and the configuration
+    assert copies_in_memory(tail) - before  # each connection and each copy its own, and the configuration
     for copy in copies:
         session.dll.VixDiskLib_FreeConnectParams(copy)
     for connection in connections:
         assert session.code("Disconnect", connection) == OK
     session.exit()
-    assert copies_in_memory(tail) <= before
+    assert copies_in_memory(tail) - before == set()
