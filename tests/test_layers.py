@@ -226,7 +226,7 @@ def test_every_error_and_value_can_be_imported_from_the_package() -> None:
 
 
 ENGINE = ROOT / "asyncvddk" / "engine" / "src"
-ENGINE_LAYERS = ("api", "operations", "calls", "disk", "formats", "base")
+ENGINE_LAYERS = ("api", "operations", "calls", "remote", "disk", "formats", "base")
 """Folders of the engine, the top first; the exported functions are in the top one."""
 
 

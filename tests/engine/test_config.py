@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import threading
 from ctypes import byref, c_uint32, c_uint64, c_void_p
 from typing import TYPE_CHECKING
@@ -96,3 +97,69 @@ def test_configuration_ends_with_the_last_exit(library: Path, tmp_path: Path) ->
     for _ in range(2):
         with session:
             assert [session.code("Connect", None, byref(c_void_p())) for _ in range(2)] == [BUSY, 0]
+
+
+def documented_keys() -> list[str]:
+    """Return VDDK's keys in all spellings that its documentation uses."""
+    names = (
+        "tmpDirectory log.fileName log.fileLevel vixDiskLib.transport.LogLevel vixDiskLib.nfc.LogLevel "
+        "vixDiskLib.nfc.AcceptTimeoutMs vixDiskLib.nfc.RequestTimeoutMs vixDiskLib.nfc.ReadTimeoutMs "
+        "vixDiskLib.nfc.ReadTimeoutsMs vixDiskLib.nfc.WriteTimeoutMs vixDiskLib.nfc.WriteTimeoutsMs "
+        "vixDiskLib.nfcFssrvr.TimeoutMs vixDiskLib.nfcFssrvrWrite.TimeoutMs vixDiskLib.nfcAio.Session.BufSizeIn64KB "
+        "vixDiskLib.nfcAio.Session.BufSizeIN64K vixDiskLib.nfcAio.Session.BufCount vixDiskLib.disklib.EnableCache "
+        "vixDiskLib.linuxSSL.verifyCertificates vixDiskLib.ssl.enableSslFIPS vixDiskLib.phoneHome.EnablePhoneHome "
+        "vixDiskLib.phoneHome.ProductName vixDiskLib.phoneHome.ProductVersion "
+        "vixDiskLib.transport.hotadd.NoNfcSession vixDiskLib.transport.san.blacklist "
+        "vixDiskLib.transport.san.whitelist vixDiskLib.transport.san.denyList vixDiskLib.transport.san.allowList "
+        "vixMntapi.cfg.LogLevel"
+    )
+    return names.split()
+
+
+def test_every_documented_key_is_taken_without_a_word(library: Path, tmp_path: Path) -> None:
+    """As documented, and with the capital V of some clients; so are ours, which are few enough to be listed."""
+    ours = (
+        "bandwidth fail hang latencyMs threads grainTableCacheBytes server user password cookie thumbPrint vm snapshot"
+    )
+    keys = [*documented_keys(), *(f"openEngine.{name}" for name in ours.split())]
+    lines = "".join(
+        f"{key} = 1\n{key[0].upper()}{key[1:]} = 1\n" for key in keys if "ail" not in key and "ang" not in key
+    )
+    lines = lines.replace("og.fileName = 1", f"og.fileName = {tmp_path}/log")
+    with Session(library, tmp_path, lines) as session:
+        assert session.warned == []
+        assert [line for line in session.logged if ".conf:" in line] == []
+
+
+def test_wrong_value_of_a_documented_key_is_named(library: Path, tmp_path: Path) -> None:
+    """One line each, with the line's number; InitEx succeeds; the value is not repeated."""
+    text = "vixDiskLib.nfc.ReadTimeoutMs = soon\nvixDiskLib.disklib.EnableCache = 7\nlog.fileLevel = -1\n"
+    with Session(library, tmp_path, text) as session:
+        assert [line.split(".conf:")[1].split(" ")[0] for line in session.warned] == ["1:", "2:", "3:"]
+        assert "soon" not in "".join(session.warned)
+
+
+def test_log_file_gets_what_the_callbacks_get(library: Path, tmp_path: Path) -> None:
+    """By name, inside of tmpDirectory, from the configuration on; level 2 keeps the warnings alone."""
+    for level, kept in ((3, ["info", "warning"]), (2, ["warning"]), (0, [])):
+        text = f"tmpDirectory = {tmp_path}\nlog.fileName = level{level}.log\nlog.fileLevel = {level}\n"
+        with Session(library, tmp_path, text) as session:
+            assert session.code("Open", session.connect(), b"/missing", c_uint32(0), byref(c_void_p())) == 4
+        lines = (tmp_path / f"level{level}.log").read_text().splitlines()
+        assert sorted({line.split(" ")[1].rstrip(":") for line in lines}) == kept
+        assert any("/missing" in line for line in lines) is bool(kept)
+
+
+def test_client_without_callbacks_finds_its_log_in_the_temporary_directory(library: Path, tmp_path: Path) -> None:
+    """Named after the process; nothing is written where no directory is given."""
+    session = Session(library, tmp_path, f"tmpDirectory = {tmp_path}\n")
+    session._callbacks = [None, None, None]
+    with session:
+        pass
+    assert "Unmatched Init calls" in (tmp_path / f"vixDiskLib-{os.getpid()}.log").read_text()
+
+
+def test_log_file_that_cannot_be_written_is_only_logged(library: Path, tmp_path: Path) -> None:
+    """InitEx succeeds without it."""
+    with Session(library, tmp_path, f"log.fileName = {tmp_path}/missing/x.log\n") as session:
+        assert [line.startswith("log file") for line in session.warned] == [True]

@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 import asyncvddk
-from tests.engine.session import VIX_ASYNC, CompletionFunction, Completions, ConnectParams, Session, sectors
+from tests.engine.session import VIX_ASYNC, CompletionFunction, Completions, Session, remote, sectors
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -142,19 +142,20 @@ def test_exit_closes_what_is_open_and_only_the_last_does(library: Path, tmp_path
     assert session.code("Disconnect", connection) == INVALID_CONNECTION
 
 
-def test_remote_connection_is_refused_with_the_reason(session: Session) -> None:
-    """A server is not ours; parameters without any are a local connection, whatever stands behind them."""
+def test_a_server_without_mapped_folders_is_refused_with_the_way_out(session: Session) -> None:
+    """What cannot be served is not promised; parameters without a server are local, whatever stands behind them."""
     found = c_void_p()
-    params = ConnectParams(b"moref=vm-1", b"vc.example")
+    params = remote(server=b"vc.example")
     assert session.code("ConnectEx", byref(params), 0, None, None, byref(found)) == NOT_SUPPORTED
     assert "vc.example" in session.warned[-1]
+    assert "openEngine.datastore" in session.warned[-1]
     short = create_string_buffer(b"\0" * 16 + b"\xff" * 112, 128)
     assert session.code("ConnectEx", short, 0, None, None, byref(found)) == OK
 
 
 def test_prepare_and_end_are_pairs(session: Session) -> None:
     """A second Prepare of one machine by one identity is refused until its End; End alone is no error."""
-    one, two = ConnectParams(b"moref=vm-1", b"vc"), ConnectParams(b"moref=vm-2", b"vc")
+    one, two = remote(b"moref=vm-1"), remote(b"moref=vm-2")
     prepare = [session.code("PrepareForAccess", byref(vm), b"me") for vm in (one, one, two)]
     assert prepare == [OK, DISABLED, OK]
     assert [session.code("EndAccess", byref(one), b"me") for _ in range(2)] == [OK, OK]

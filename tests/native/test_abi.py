@@ -13,7 +13,7 @@ from asyncvddk._codes import SYMBOLS
 from asyncvddk.models import SECTOR_SIZE, AdapterType, DiskType, OpenFlags
 from asyncvddk.native import _constants, _structs
 from asyncvddk.native._functions import FUNCTIONS, bind
-from tests.native.fix_c import engine_library, exported_symbols, parse_header, run_c
+from tests.native.fix_c import HEADER, engine_library, exported_symbols, parse_header, run_c
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -157,8 +157,14 @@ def test_table_names_every_function_once() -> None:
 
 
 def test_the_engine_exports_the_table_and_nothing_else() -> None:
-    """Every function of the table can be loaded from the built engine, whose other names are hidden."""
-    assert exported_symbols(engine_library()) == {function.name for function in FUNCTIONS}
+    """Every function of the table can be loaded from the built engine, and the two names for tests of clients.
+
+    Everything else is hidden.
+    """
+    header = (HEADER.parent / "vddkFaultInjection.h").read_text()
+    injection = set(re.findall(r"\b(VixDiskLib_\w+)(?=;| \()", re.sub(r"/\*.*?\*/", "", header, flags=re.DOTALL)))
+    assert injection == {"VixDiskLib_IsFaultEnabled", "VixDiskLib_SetInjectedFault"}
+    assert exported_symbols(engine_library()) == {function.name for function in FUNCTIONS} | injection
 
 
 def test_the_engine_lacks_no_function() -> None:

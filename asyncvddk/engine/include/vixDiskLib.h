@@ -556,7 +556,7 @@ void VixDiskLib_FreeErrorText (char *errMsg);
 VixDiskLibConnectParams *VixDiskLib_AllocateConnectParams (void);
 void VixDiskLib_FreeConnectParams (VixDiskLibConnectParams *connectParams);
 
-/* A copy of a connection's parameters, freed by VixDiskLib_FreeConnectParams. */
+/* A copy of a connection's parameters, secrets included; its strings are freed with it by VixDiskLib_FreeConnectParams. */
 VixError VixDiskLib_GetConnectParams (const VixDiskLibConnection connection, VixDiskLibConnectParams **connectParams);
 
 /* NULL parameters: local disks.  Failures to log in may surface in VixDiskLib_Open only. */

@@ -11,12 +11,13 @@ VixDiskLib_CreateChild (VixDiskLibHandle diskHandle, const char *childPath, VixD
 {
   struct progress progress = { progressFunc, progressCallbackData, -1, childPath };
 
-  API_ENTER ();
+  API_ENTER_SERIAL ();
   WITH_HANDLE struct handle *h = handle_get (diskHandle);
   if (h == NULL || childPath == NULL)
     return VIX_E_INVALID_ARG;
   if (async_in_callback (h))
     return VIX_E_OBJECT_IS_BUSY;
+  API_INJECT (VDDK_VIXDISKLIB_VIXDISKLIB_CREATECHILD_GETINFO_FAILED, VDDK_VIXDISKLIB_VIXDISKLIB_CREATECHILD_FAILED);
   gate_wait (&h->requests);
   return disk_create_child (h->disk, childPath, diskType, &progress);
 }
@@ -45,7 +46,8 @@ VixDiskLib_Attach (VixDiskLibHandle parent, VixDiskLibHandle child)
 {
   struct disk *disk;
 
-  API_ENTER ();
+  API_ENTER_SERIAL ();
+  API_INJECT (VDDK_VIXDISKLIB_VIXDISKLIB_ATTACH_FAIL);
   if (async_in_callback ((struct handle *) parent) || async_in_callback ((struct handle *) child))
     return VIX_E_OBJECT_IS_BUSY;
   SCOPED_LOCK (&attach_lock);

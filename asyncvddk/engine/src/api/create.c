@@ -1,6 +1,8 @@
 /* Exported: creating, renaming and deleting local disks. */
 #include "api/api.h"
+#include "base/io.h"
 #include "operations/operations.h"
+#include "remote/datastores.h"
 
 /* VIX_E_INVALID_ARG, VIX_E_DISK_INVALID_CONNECTION, those of disk_create. */
 VixError
@@ -10,12 +12,13 @@ VixDiskLib_Create (const VixDiskLibConnection connection, const char *path,
 {
   struct progress progress = { progressFunc, progressCallbackData, -1, path };
 
-  API_ENTER ();
+  API_ENTER_SERIAL ();
   if (path == NULL || createParams == NULL)
     return VIX_E_INVALID_ARG;
   WITH_CONNECTION struct connection *c = connection_get (connection);
   if (c == NULL)
     return VIX_E_DISK_INVALID_CONNECTION;
+  LOCAL_ONLY (c);
   return disk_create (path, createParams, library_clients_know_sector_sizes (), &progress);
 }
 
@@ -23,9 +26,11 @@ VixDiskLib_Create (const VixDiskLibConnection connection, const char *path,
 VixError
 VixDiskLib_Rename (const char *srcFileName, const char *dstFileName)
 {
-  API_ENTER ();
+  API_ENTER_SERIAL ();
   if (srcFileName == NULL || dstFileName == NULL)
     return VIX_E_INVALID_ARG;
+  if (is_datastore_path (srcFileName) || is_datastore_path (dstFileName))
+    return report (VIX_E_NOT_SUPPORTED_ON_REMOTE_OBJECT, "%s: disks are renamed on local file systems only", srcFileName);
   return library_initialised () ? disk_rename (srcFileName, dstFileName) : VIX_E_DISK_NOINIT;
 }
 
@@ -33,9 +38,13 @@ VixDiskLib_Rename (const char *srcFileName, const char *dstFileName)
 VixError
 VixDiskLib_Unlink (VixDiskLibConnection connection, const char *path)
 {
-  API_ENTER ();
+  API_ENTER_SERIAL ();
   if (path == NULL)
     return VIX_E_INVALID_ARG;
   WITH_CONNECTION struct connection *c = connection_get (connection);
-  return c == NULL ? VIX_E_DISK_INVALID_CONNECTION : disk_unlink (path);
+  if (c == NULL)
+    return VIX_E_DISK_INVALID_CONNECTION;
+  LOCAL_ONLY (c);
+  API_INJECT (VDDK_VIXDISKLIB_VIXDISKLIB_UNLINK_FILENOTEXIST);
+  return disk_unlink (path);
 }

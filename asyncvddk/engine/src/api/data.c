@@ -38,7 +38,7 @@ VixDiskLib_Read (VixDiskLibHandle diskHandle, VixDiskLibSectorType startSector, 
   VixError err = check_transfer (h, startSector, numSectors, readBuffer);
   if (err != VIX_OK || numSectors == 0)
     return err;
-  async_delay ();
+  pace_wait (&h->pace, numSectors * VIXDISKLIB_SECTOR_SIZE);
   return disk_read (h->disk, startSector, numSectors, readBuffer, false);
 }
 
@@ -52,7 +52,7 @@ VixDiskLib_Write (VixDiskLibHandle diskHandle, VixDiskLibSectorType startSector,
   VixError err = check_write (h, startSector, numSectors, writeBuffer);
   if (err != VIX_OK || numSectors == 0)
     return err;
-  async_delay ();
+  pace_wait (&h->pace, numSectors * VIXDISKLIB_SECTOR_SIZE);
   return disk_write (h->disk, startSector, numSectors, writeBuffer);
 }
 
@@ -113,7 +113,7 @@ VixDiskLib_Wait (VixDiskLibHandle diskHandle)
   if (async_in_callback (h))
     return VIX_E_OBJECT_IS_BUSY;
   gate_wait (&h->requests);
-  return VIX_OK;
+  return inject (VDDK_VIXDISKLIB_VIXDISKLIB_WAIT_FAIL);
 }
 
 /* VIX_E_INVALID_ARG, those of disk_flush. */

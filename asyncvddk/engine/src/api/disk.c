@@ -6,26 +6,54 @@
 #include "calls/async.h"
 #include "base/config.h"
 #include "base/log.h"
+#include "remote/transport.h"
+
+#define TRANSPORT_AUDIT 3 /* level of the transport's messages; VDDK's default */
 
 #define OPEN_FLAGS                                                                                                       \
   (VIXDISKLIB_FLAG_OPEN_UNBUFFERED | VIXDISKLIB_FLAG_OPEN_SINGLE_LINK | VIXDISKLIB_FLAG_OPEN_READ_ONLY)
 
-/* What compresses the wire means nothing on a local disk. */
+/* In the words that tools look for in VDDK's log, and what is behind them. */
+static void
+log_opened (const struct server *s, const char *path, const char *file, uint32 flags)
+{
+  const VixDiskLibConnectParams *p = &s->params;
+  const unsigned port = p->nfcHostPort != 0 ? p->nfcHostPort : 902;
+
+  if (config_number ("vixDiskLib.transport.LogLevel", TRANSPORT_AUDIT, 0, 1000) < TRANSPORT_AUDIT)
+    return;
+  if (strcmp (s->transport, TRANSPORT_FILE) == 0)
+    engine_log ("Opened '%s' (0x%x)", file, flags);
+  else
+    engine_log ("Opened 'vpxa-%s://%s@%s:%u' (0x%x), which is %s", s->transport[3] != '\0' ? "nfcssl" : "nfc",
+                path != NULL ? path : p->spec.vStorageObjSpec.id, p->serverName, port, flags, file);
+}
+
+static bool
+is_network (const struct handle *h)
+{
+  return strcmp (h->transport, TRANSPORT_FILE) != 0;
+}
+
+/* What compresses the wire means nothing here. */
 static VixError
 open_into (struct handle *h, struct connection *c, const char *path, uint32 flags)
 {
   struct disk_info info;
-  VixError err;
+  VixError err = connection_find_disk (c, path, true, &h->path);
 
-  h->path = strdup (path);
-  if (h->path == NULL)
-    return VIX_E_OUT_OF_MEMORY;
+  if (err != VIX_OK)
+    return err;
   flags &= OPEN_FLAGS;
   if (c->read_only)
     flags |= VIXDISKLIB_FLAG_OPEN_READ_ONLY;
-  err = disk_open (path, flags, &h->disk);
+  err = disk_open_inside (connection_folders (c), h->path, flags, &h->disk);
   if (err != VIX_OK)
     return err;
+  if (c->server != NULL)
+    log_opened (c->server, path, h->path, flags);
+  h->transport = c->server != NULL ? c->server->transport : TRANSPORT_FILE;
+  h->thread = threads_self ();
   disk_get_info (h->disk, &info);
   h->capacity = info.capacity;
   h->connection = c;
@@ -33,7 +61,8 @@ open_into (struct handle *h, struct connection *c, const char *path, uint32 flag
   return VIX_OK;
 }
 
-/* VIX_E_INVALID_ARG, VIX_E_DISK_INVALID_CONNECTION, VIX_E_TOO_MANY_HANDLES, those of disk_open. */
+/* VIX_E_INVALID_ARG, VIX_E_DISK_INVALID_CONNECTION, VIX_E_TOO_MANY_HANDLES, those of connection_find_disk and disk_open.
+ * path is NULL, or empty, or the id, for the first-class disk that the connection leads to. */
 VixError
 VixDiskLib_Open (const VixDiskLibConnection connection, const char *path, uint32 flags, VixDiskLibHandle *diskHandle)
 {
@@ -42,12 +71,14 @@ VixDiskLib_Open (const VixDiskLibConnection connection, const char *path, uint32
 
   if (diskHandle != NULL)
     *diskHandle = NULL;
-  API_ENTER ();
-  if (path == NULL || diskHandle == NULL)
+  API_ENTER_SERIAL ();
+  API_INJECT (VDDK_VIXDISKLIB_VIXDISKLIB_OPENWITHINFO_FAIL);
+  if (diskHandle == NULL)
     return VIX_E_INVALID_ARG;
   WITH_CONNECTION struct connection *c = connection_get (connection);
   if (c == NULL)
     return VIX_E_DISK_INVALID_CONNECTION;
+  threads_same (c->thread, __func__, "connection");
   h = handle_new ();
   if (h == NULL)
     return VIX_E_TOO_MANY_HANDLES;
@@ -66,6 +97,7 @@ VixDiskLib_Open (const VixDiskLibConnection connection, const char *path, uint32
 VixError
 VixDiskLib_Close (VixDiskLibHandle diskHandle)
 {
+  SERIAL_CALL;
   VixError fault = fault_check (__func__), err;
   struct handle *h = handle_get (diskHandle);
 
@@ -75,6 +107,9 @@ VixDiskLib_Close (VixDiskLibHandle diskHandle)
     handle_put (h);
     return VIX_E_OBJECT_IS_BUSY;
   }
+  threads_same (h->thread, __func__, "disk");
+  if (fault == VIX_OK && is_network (h))
+    fault = inject (VDDK_VIXDISKLIB_ALCBLOCK_CLOSE_NBDCLOSE_FAILED);
   err = handle_close (h);
   return fault != VIX_OK ? fault : err;
 }
@@ -83,9 +118,7 @@ VixDiskLib_Close (VixDiskLibHandle diskHandle)
 const char *
 VixDiskLib_GetTransportMode (VixDiskLibHandle diskHandle)
 {
-  WITH_HANDLE struct handle *h = handle_get (diskHandle);
-
-  return h == NULL ? NULL : ENGINE_TRANSPORT;
+  return handle_transport (diskHandle);
 }
 
 /* Copies a string behind the structure; moves *end on.  NULL stays NULL. */
@@ -137,6 +170,7 @@ VixDiskLib_GetInfo (VixDiskLibHandle diskHandle, VixDiskLibInfo **info)
   WITH_HANDLE struct handle *h = handle_get (diskHandle);
   if (h == NULL || info == NULL)
     return VIX_E_INVALID_ARG;
+  API_INJECT (VDDK_VIXDISKLIB_VIXDISKLIB_GETINFO_FAILED);
   SCOPED_LOCK (&h->info_lock);
   disk_get_info (h->disk, &found);
   *info = copy_info (&found);
@@ -214,6 +248,9 @@ VixDiskLib_QueryAllocatedBlocks (VixDiskLibHandle diskHandle, VixDiskLibSectorTy
   WITH_HANDLE struct handle *h = handle_get (diskHandle);
   if (h == NULL || blockList == NULL || !query_is_valid (h->capacity, startSector, numSectors, chunkSize))
     return VIX_E_INVALID_ARG;
+  API_INJECT (VDDK_VIXDISKLIB_ALCBLOCK_OPEN_GETINFO_FAILED, VDDK_VIXDISKLIB_ALCBLOCK_QUERY_ALLOC_FAILED);
+  if (is_network (h))
+    API_INJECT (VDDK_VIXDISKLIB_ALCBLOCK_QUERY_NBDGETALC_FAILED);
   if (numSectors > h->capacity - startSector)
     numSectors = h->capacity - startSector;
   if (!grow (&blocks))
@@ -241,6 +278,7 @@ VixDiskLib_ReadMetadata (VixDiskLibHandle diskHandle, const char *key, char *buf
   WITH_HANDLE struct handle *h = handle_get (diskHandle);
   if (h == NULL || key == NULL)
     return VIX_E_INVALID_ARG;
+  API_INJECT (VDDK_VIXDISKLIB_VIXDISKLIB_READMETADATA_FAIL);
   SCOPED_LOCK (&h->info_lock);
   return disk_metadata_read (h->disk, key, buf, buf != NULL ? bufLen : 0, requiredLen);
 }

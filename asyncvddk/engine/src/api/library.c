@@ -1,13 +1,19 @@
 /* Exported: life of the library, transport modes, clean-up, error texts. */
 #include "api/api.h"
 
-#include "calls/async.h"
+#include <limits.h>
+
 #include "base/config.h"
 #include "base/log.h"
+#include "calls/async.h"
+#include "calls/pace.h"
+#include "calls/threads.h"
+#include "remote/datastores.h"
+#include "remote/transport.h"
 
 static pthread_mutex_t init_lock = PTHREAD_MUTEX_INITIALIZER; /* Init and Exit run one at a time */
 static atomic_uint init_count;                                /* changed under init_lock */
-static atomic_bool old_client;                                /* some Init asked for less than 7 */
+static atomic_uint oldest_client; /* the lowest version that some Init asked for, major * 1000 + minor */
 
 bool
 library_initialised (void)
@@ -18,7 +24,13 @@ library_initialised (void)
 bool
 library_clients_know_sector_sizes (void)
 {
-  return !atomic_load (&old_client);
+  return atomic_load (&oldest_client) >= 7000;
+}
+
+bool
+library_clients_know_specs (void)
+{
+  return atomic_load (&oldest_client) >= 6007;
 }
 
 /* The words before the parenthesis are those that clients look for to learn the version. */
@@ -28,37 +40,58 @@ log_start (const char *libDir, const char *configFile)
   engine_log ("VMware VixDiskLib (%d.0.0) Release build-0 (asyncvddk open engine %s)", ENGINE_MAJOR, ENGINE_VERSION);
   engine_log ("Library directory: %s", libDir != NULL ? libDir : "(none)");
   engine_log ("Configuration file: %s", configFile != NULL ? configFile : "(none)");
-  engine_log ("Using transport modes: %s", ENGINE_TRANSPORT);
 }
+
+/* What a client gave to Init. */
+struct client {
+  uint32 major, minor;
+  VixDiskLibGenericLogFunc *log, *warn, *panic;
+};
 
 /* The caller holds init_lock. */
 static void
-start (VixDiskLibGenericLogFunc *log, VixDiskLibGenericLogFunc *warn, const char *libDir, const char *configFile)
+start (const struct client *client, const char *libDir, const char *configFile)
 {
-  log_set_callbacks (log, warn);
+  log_set_callbacks (client->log, client->warn, client->panic);
   log_start (libDir, configFile);
   config_load (configFile);
+  log_open_file ();
   fault_load ();
+  datastores_load ();
+  pace_load ();
+  threads_load ();
   async_load ();
-  atomic_store (&old_client, false);
+  engine_log ("Using transport modes: %s", server_transport_modes ());
+  atomic_store (&oldest_client, UINT_MAX);
 }
 
-/* VIX_E_NOT_SUPPORTED: the client needs a newer generation.  The engine never ends the process, so it never calls panic.
- * Callbacks and configuration are those of the first Init until the last Exit.  Locks init_lock. */
+static void
+note_version (const struct client *client)
+{
+  const unsigned minor = client->minor < 1000 ? client->minor : 999, asked = client->major * 1000 + minor;
+
+  if (asked < atomic_load (&oldest_client))
+    atomic_store (&oldest_client, asked);
+}
+
+/* VIX_E_NOT_SUPPORTED: the client needs a newer generation.  panic is for openEngine.checkThreads, nothing else ends the
+ * process.  Callbacks and configuration are those of the first Init until the last Exit.  Locks init_lock. */
 static VixError
-init (uint32 majorVersion, VixDiskLibGenericLogFunc *log, VixDiskLibGenericLogFunc *warn, const char *libDir,
-      const char *configFile)
+init (const struct client *client, const char *libDir, const char *configFile)
 {
   SCOPED_LOCK (&init_lock);
+  VixError r = inject (VDDK_VIXDISKLIB_INIT_DISKLIB_FAILED, VDDK_VIXDISKLIB_VIXDISKLIB_INIT_DISKLIB_FAILED,
+                       VDDK_VIXDISKLIB_VIXDISKLIB_INIT_SSL_FAILED);
 
-  if (majorVersion > ENGINE_MAJOR)
+  if (r != VIX_OK)
+    return r;
+  if (client->major > ENGINE_MAJOR)
     return VIX_E_NOT_SUPPORTED;
   if (!library_initialised ())
-    start (log, warn, libDir, configFile);
+    start (client, libDir, configFile);
   else
     engine_log ("VixDiskLib_Init: initialised already, log callbacks and configuration stay those of the first call");
-  if (majorVersion < 7)
-    atomic_store (&old_client, true);
+  note_version (client);
   atomic_fetch_add (&init_count, 1);
   return VIX_OK;
 }
@@ -68,20 +101,20 @@ VixDiskLib_InitEx (uint32 majorVersion, uint32 minorVersion, VixDiskLibGenericLo
                    VixDiskLibGenericLogFunc *warn, VixDiskLibGenericLogFunc *panic, const char *libDir,
                    const char *configFile)
 {
-  (void) minorVersion;
-  (void) panic;
+  const struct client client = { majorVersion, minorVersion, log, warn, panic };
+
   API_ENTER ();
-  return init (majorVersion, log, warn, libDir, configFile);
+  return init (&client, libDir, configFile);
 }
 
 VixError
 VixDiskLib_Init (uint32 majorVersion, uint32 minorVersion, VixDiskLibGenericLogFunc *log,
                  VixDiskLibGenericLogFunc *warn, VixDiskLibGenericLogFunc *panic, const char *libDir)
 {
-  (void) minorVersion;
-  (void) panic;
+  const struct client client = { majorVersion, minorVersion, log, warn, panic };
+
   API_ENTER ();
-  return init (majorVersion, log, warn, libDir, NULL);
+  return init (&client, libDir, NULL);
 }
 
 /* What clients left open is closed, so that its data is not lost.  The caller holds init_lock. */
@@ -91,14 +124,18 @@ stop (void)
   objects_close_all ();
   async_stop ();
   access_forget_all ();
-  atomic_store (&fault_armed, false);
-  log_set_callbacks (NULL, NULL);
+  threads_forget ();
+  fault_forget ();
+  datastores_free ();
+  log_close_file ();
+  log_set_callbacks (NULL, NULL, NULL);
   config_free ();
 }
 
 void
 VixDiskLib_Exit (void)
 {
+  fault_check (__func__); /* can hang only */
   SCOPED_LOCK (&init_lock);
   unsigned count = atomic_load (&init_count);
 
@@ -113,15 +150,39 @@ VixDiskLib_Exit (void)
 const char *
 VixDiskLib_ListTransportModes (void)
 {
-  return ENGINE_TRANSPORT;
+  return library_initialised () ? server_transport_modes () : TRANSPORT_FILE;
 }
 
-/* Nothing is ever left behind outside of the disks' own folders. */
+static VixError
+cleanup_log_in (const VixDiskLibConnectParams *params)
+{
+  VixDiskLibConnectParams copy;
+  VixError r;
+
+  if (!library_initialised ())
+    return VIX_E_DISK_NOINIT;
+  if (params_are_local (params))
+    return VIX_OK;
+  r = params_copy (&copy, params, false, PARAMS_OF_HOST);
+  if (r != VIX_OK)
+    return r;
+  r = server_log_in (&copy);
+  params_wipe (&copy);
+  return r;
+}
+
+/* Nothing is ever left behind: no disk is attached to another machine, no redo log made, and nothing outside of the disks'
+ * own folders; what a writer that died left inside of them is for CheckRepair.  So both numbers are 0.  The parameters are
+ * judged as those of a connection: VIX_E_DISK_NOINIT, those of params_copy and server_log_in. */
 VixError
 VixDiskLib_Cleanup (const VixDiskLibConnectParams *connectParams, uint32 *numCleanedUp, uint32 *numRemaining)
 {
-  (void) connectParams;
-  API_ENTER ();
+  VixError r;
+
+  API_ENTER_SERIAL ();
+  r = cleanup_log_in (connectParams);
+  if (r != VIX_OK)
+    return r;
   if (numCleanedUp != NULL)
     *numCleanedUp = 0;
   if (numRemaining != NULL)

@@ -9,12 +9,13 @@ VixDiskLib_Grow (VixDiskLibConnection connection, const char *path, VixDiskLibSe
 {
   struct progress progress = { progressFunc, progressCallbackData, -1, path };
 
-  API_ENTER ();
+  API_ENTER_SERIAL ();
   if (path == NULL)
     return VIX_E_INVALID_ARG;
   WITH_CONNECTION struct connection *c = connection_get (connection);
   if (c == NULL)
     return VIX_E_DISK_INVALID_CONNECTION;
+  LOCAL_ONLY (c);
   return disk_grow (path, capacity, updateGeometry != FALSE, &progress);
 }
 
@@ -26,7 +27,10 @@ VixDiskLib_Shrink (VixDiskLibHandle diskHandle, VixDiskLibProgressFunc progressF
 
   API_ENTER ();
   WITH_HANDLE struct handle *h = handle_get (diskHandle);
-  return h == NULL ? VIX_E_INVALID_ARG : disk_shrink (h->disk, &progress);
+  if (h == NULL)
+    return VIX_E_INVALID_ARG;
+  LOCAL_ONLY (h->connection);
+  return disk_shrink (h->disk, &progress);
 }
 
 /* VIX_E_INVALID_ARG, those of disk_defragment. */
@@ -37,16 +41,22 @@ VixDiskLib_Defragment (VixDiskLibHandle diskHandle, VixDiskLibProgressFunc progr
 
   API_ENTER ();
   WITH_HANDLE struct handle *h = handle_get (diskHandle);
-  return h == NULL ? VIX_E_INVALID_ARG : disk_defragment (h->disk, &progress);
+  if (h == NULL)
+    return VIX_E_INVALID_ARG;
+  LOCAL_ONLY (h->connection);
+  return disk_defragment (h->disk, &progress);
 }
 
 /* VIX_E_INVALID_ARG, VIX_E_DISK_INVALID_CONNECTION, those of disk_check. */
 VixError
 VixDiskLib_CheckRepair (const VixDiskLibConnection connection, const char *filename, Bool repair)
 {
-  API_ENTER ();
+  API_ENTER_SERIAL ();
   if (filename == NULL)
     return VIX_E_INVALID_ARG;
   WITH_CONNECTION struct connection *c = connection_get (connection);
-  return c == NULL ? VIX_E_DISK_INVALID_CONNECTION : disk_check (filename, repair != FALSE);
+  if (c == NULL)
+    return VIX_E_DISK_INVALID_CONNECTION;
+  LOCAL_ONLY (c);
+  return disk_check (filename, repair != FALSE);
 }

@@ -18,54 +18,6 @@ struct setting {
 
 static struct setting *settings; /* written by config_load and config_free only */
 
-/* Keys that VDDK's documentation names, in both spellings where sources differ, and ours. */
-static const char *const known_keys[] = {
-  "tmpDirectory",
-  "log.fileName",
-  "log.fileLevel",
-  "vixDiskLib.transport.LogLevel",
-  "vixDiskLib.nfc.LogLevel",
-  "vixDiskLib.nfc.AcceptTimeoutMs",
-  "vixDiskLib.nfc.RequestTimeoutMs",
-  "vixDiskLib.nfc.ReadTimeoutMs",
-  "vixDiskLib.nfc.ReadTimeoutsMs",
-  "vixDiskLib.nfc.WriteTimeoutMs",
-  "vixDiskLib.nfc.WriteTimeoutsMs",
-  "vixDiskLib.nfcFssrvr.TimeoutMs",
-  "vixDiskLib.nfcFssrvrWrite.TimeoutMs",
-  "vixDiskLib.nfcAio.Session.BufSizeIn64KB",
-  "vixDiskLib.nfcAio.Session.BufSizeIN64K",
-  "vixDiskLib.nfcAio.Session.BufCount",
-  "vixDiskLib.disklib.EnableCache",
-  "vixDiskLib.linuxSSL.verifyCertificates",
-  "vixDiskLib.ssl.enableSslFIPS",
-  "vixDiskLib.phoneHome.EnablePhoneHome",
-  "vixDiskLib.phoneHome.ProductName",
-  "vixDiskLib.phoneHome.ProductVersion",
-  "vixDiskLib.transport.hotadd.NoNfcSession",
-  "vixDiskLib.transport.san.blacklist",
-  "vixDiskLib.transport.san.whitelist",
-  "vixDiskLib.transport.san.denyList",
-  "vixDiskLib.transport.san.allowList",
-  "vixMntapi.cfg.LogLevel",
-  "openEngine.async",      /* off: asynchronous calls complete before they return */
-  "openEngine.compactStepBytes", /* that Shrink and Defragment move before they sync */
-  "openEngine.fail",       /* Function:n:code, several with commas; see fault.c */
-  "openEngine.latencyMs",  /* wait before each read and write */
-  "openEngine.parentRoots", /* folders, with colons between, that parents may lie in or below; see parent.c */
-  "openEngine.queryTail",  /* on: a query may end behind the disk, in its last chunk */
-  "openEngine.threads",    /* most threads for asynchronous calls, 1 to 256 */
-};
-
-static bool
-is_known (const char *key)
-{
-  for (size_t i = 0; i < sizeof known_keys / sizeof known_keys[0]; i++)
-    if (strcasecmp (known_keys[i], key) == 0)
-      return true;
-  return false;
-}
-
 static const struct setting *
 find (const char *key)
 {
@@ -104,6 +56,15 @@ unquote (char *value)
   return trim (value);
 }
 
+/* Overwrites a text, which may be a password, and frees it. */
+static void
+forget (char *text)
+{
+  if (text != NULL)
+    explicit_bzero (text, strlen (text));
+  free (text);
+}
+
 /* Later lines win: they are put in front.  False: no memory. */
 static bool
 add (const char *key, const char *value)
@@ -117,6 +78,17 @@ add (const char *key, const char *value)
   s->next = settings;
   settings = s;
   return s->key != NULL && s->value != NULL;
+}
+
+/* Values are not told: a secret may stand in the wrong line. */
+static void
+complain (const char *path, unsigned number, const char *key, const char *value)
+{
+  bool wrong;
+  const char *complaint = config_complaint (key, value, &wrong);
+
+  if (complaint != NULL)
+    (wrong ? engine_warn : engine_log) ("%s:%u: %s %s", path, number, key, complaint);
 }
 
 /* False: the rest of the file is not worth reading. */
@@ -138,8 +110,7 @@ parse_line (const char *path, unsigned number, char *line)
     engine_warn ("%s:%u: %s ignored, its quote is not closed", path, number, key);
     return true;
   }
-  if (!is_known (key))
-    engine_log ("%s:%u: %s is not a key that this library knows", path, number, key);
+  complain (path, number, key, value);
   if (!add (key, value)) {
     engine_warn ("%s:%u: out of memory, this line and the rest ignored", path, number);
     config_free ();
@@ -151,7 +122,7 @@ parse_line (const char *path, unsigned number, char *line)
 void
 config_load (const char *path)
 {
-  CLEANUP_FREE char *line = NULL;
+  char buffer[BUFSIZ], *line = NULL;
   size_t size = 0;
   unsigned number = 0;
   FILE *file;
@@ -164,6 +135,7 @@ config_load (const char *path)
     engine_warn ("configuration file %s: %s, defaults are used", path, strerror (errno));
     return;
   }
+  setvbuf (file, buffer, _IOFBF, sizeof buffer);
   while (getline (&line, &size, file) >= 0)
     if (++number > MAX_LINES || !parse_line (path, number, line))
       break;
@@ -172,6 +144,10 @@ config_load (const char *path)
   else if (number > MAX_LINES)
     engine_warn ("configuration file %s: lines behind %u ignored", path, MAX_LINES);
   fclose (file);
+  explicit_bzero (buffer, sizeof buffer);
+  if (line != NULL)
+    explicit_bzero (line, size);
+  free (line);
 }
 
 void
@@ -181,8 +157,8 @@ config_free (void)
     struct setting *s = settings;
 
     settings = s->next;
-    free (s->key);
-    free (s->value);
+    forget (s->key);
+    forget (s->value);
     free (s);
   }
 }
@@ -193,6 +169,37 @@ config_get (const char *key)
   const struct setting *s = find (key);
 
   return s == NULL ? NULL : s->value;
+}
+
+void
+config_each (const char *prefix, void (*f) (void *opaque, const char *rest, const char *value), void *opaque)
+{
+  const size_t length = strlen (prefix);
+
+  for (const struct setting *s = settings; s != NULL; s = s->next)
+    if (strncasecmp (s->key, prefix, length) == 0 && s->key[length] != '\0')
+      f (opaque, s->key + length, s->value);
+}
+
+bool
+config_lists (const char *key, const char *item)
+{
+  const size_t length = strlen (item);
+  const char *list = config_get (key);
+
+  if (list == NULL)
+    return true;
+  for (;;) {
+    size_t word;
+
+    list += strspn (list, ", \t");
+    word = strcspn (list, ",");
+    if (word == 0)
+      return false;
+    if (word >= length && strncmp (list, item, length) == 0 && strspn (list + length, " \t") >= word - length)
+      return true;
+    list += word;
+  }
 }
 
 uint64

@@ -12,10 +12,9 @@
 #ifndef ENGINE_VERSION     /* build.py gives it */
 #define ENGINE_VERSION "unversioned"
 #endif
-#define ENGINE_TRANSPORT "file"
 
 /* CLEANUP_FREE char *p = NULL;  is freed when it goes out of scope; SCOPED_LOCK (&mutex);  is unlocked then. */
-#define CLEANUP_FREE __attribute__ ((cleanup (cleanup_free)))
+#define CLEANUP_FREE __attribute__ ((cleanup (cleanup_free), unused))
 #define SCOPED_LOCK(mutex)                                                                                               \
   __attribute__ ((cleanup (cleanup_unlock), unused)) pthread_mutex_t *scoped_lock_ = cleanup_lock (mutex)
 

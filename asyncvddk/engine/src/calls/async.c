@@ -3,6 +3,7 @@
 
 #include <errno.h>
 #include <pthread.h>
+#include <sched.h>
 #include <signal.h>
 #include <stdatomic.h>
 #include <sys/sysinfo.h>
@@ -16,7 +17,6 @@
 
 #define MAX_THREADS 256
 #define DEFAULT_THREADS 16
-#define MAX_LATENCY_MS 600000
 #define INLINE_SECTORS (65536 / VIXDISKLIB_SECTOR_SIZE) /* larger copies take longer than handing over does */
 #define INLINE_SECTORS_CROWDED (1048576 / VIXDISKLIB_SECTOR_SIZE)
 #define CROWDED_NS 2000000          /* a thread that lost its processor for so long shares it with somebody busy */
@@ -38,8 +38,7 @@ static struct {
   pthread_t ids[MAX_THREADS];
 } pool = { .lock = PTHREAD_MUTEX_INITIALIZER, .work = PTHREAD_COND_INITIALIZER };
 
-static unsigned max_threads = DEFAULT_THREADS; /* async_load sets these three */
-static uint64 latency_ms;
+static unsigned max_threads = DEFAULT_THREADS; /* async_load sets these two */
 static bool synchronous;
 
 static int start_thread (void);
@@ -48,24 +47,23 @@ static atomic_uint_least64_t crowded_until; /* CLOCK_MONOTONIC, ns */
 
 static _Thread_local const struct handle *calling_back; /* whose callback runs on this thread */
 
+/* Those that this process may use: containers and taskset leave it fewer than the machine has. */
+static unsigned
+count_processors (void)
+{
+  cpu_set_t usable;
+
+  if (sched_getaffinity (0, sizeof usable, &usable) == 0 && CPU_COUNT (&usable) > 0)
+    return (unsigned) CPU_COUNT (&usable);
+  return (unsigned) get_nprocs ();
+}
+
 void
 async_load (void)
 {
   max_threads = (unsigned) config_number ("openEngine.threads", DEFAULT_THREADS, 1, MAX_THREADS);
-  latency_ms = config_number ("openEngine.latencyMs", 0, 0, MAX_LATENCY_MS);
   synchronous = !config_switch ("openEngine.async", true);
-  pool.processors = (unsigned) get_nprocs ();
-}
-
-void
-async_delay (void)
-{
-  struct timespec left = { (time_t) (latency_ms / 1000), (long) (latency_ms % 1000) * 1000000 };
-
-  if (latency_ms == 0)
-    return;
-  while (nanosleep (&left, &left) != 0 && errno == EINTR)
-    continue;
+  pool.processors = count_processors ();
 }
 
 bool
@@ -101,7 +99,7 @@ call_back (const struct request *r, VixError err)
 static void
 serve (const struct request *r)
 {
-  async_delay ();
+  pace_wait (&r->handle->pace, r->count * VIXDISKLIB_SECTOR_SIZE);
   call_back (r, perform (r, false));
 }
 
@@ -176,7 +174,7 @@ serve_on_processor (const struct request *r)
 {
   VixError err = DISK_WOULD_BLOCK;
 
-  if (r->operation == OPERATION_READ && latency_ms == 0)
+  if (r->operation == OPERATION_READ && !pace_is_set ())
     err = perform_watched (r);
   if (err != DISK_WOULD_BLOCK) {
     call_back (r, err);
@@ -293,7 +291,7 @@ small (const struct request *r)
 static bool
 worth_trying_at_once (const struct request *r)
 {
-  return r->operation == OPERATION_READ && latency_ms == 0 && calling_back == NULL && small (r);
+  return r->operation == OPERATION_READ && !pace_is_set () && calling_back == NULL && small (r);
 }
 
 /* A stream is written where it is asked for, on this thread: threads of the pool would overtake each other.  The stream

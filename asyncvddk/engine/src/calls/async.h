@@ -20,7 +20,7 @@ struct request {
   void *data;
 };
 
-/* Reads openEngine.async, latencyMs and threads.  Called by the first InitEx. */
+/* Reads openEngine.async and openEngine.threads.  Called by the first InitEx. */
 void async_load (void);
 
 /* VIX_ASYNC: the request is copied, its callback runs exactly once, perhaps has run already.  VIX_E_OUT_OF_MEMORY: refused.
@@ -32,8 +32,5 @@ bool async_in_callback (const struct handle *handle);
 
 /* Finishes what is queued and ends all threads.  Called by the last Exit; later requests start threads again. */
 void async_stop (void);
-
-/* What openEngine.latencyMs asks for before each read and write. */
-void async_delay (void);
 
 #endif

@@ -138,14 +138,25 @@ connection_new (void)
 struct handle *
 handle_new (void)
 {
-  struct object *object = take (&handle_pool);
+  struct handle *handle = (struct handle *) take (&handle_pool);
 
-  return (struct handle *) object;
+  if (handle != NULL)
+    atomic_store (&handle->turn.callers, 0);
+  return handle;
+}
+
+/* Forgets what it was, secrets included. */
+static void
+clear (struct connection *connection)
+{
+  server_free (connection->server);
+  connection->server = NULL;
 }
 
 void
 connection_discard (struct connection *connection)
 {
+  clear (connection);
   gate_leave (&connection->object.calls);
   give_back (&connection_pool, &connection->object);
 }
@@ -166,9 +177,13 @@ connection_get (const void *client)
 }
 
 struct handle *
-handle_get (const void *client)
+handle_get_for (const void *client, const char *function)
 {
-  return (struct handle *) pin (&handle_pool, client);
+  struct handle *handle = (struct handle *) pin (&handle_pool, client);
+
+  if (handle != NULL)
+    threads_enter_disk (&handle->turn, function);
+  return handle;
 }
 
 void
@@ -180,11 +195,24 @@ connection_put (struct connection *connection)
 void
 handle_put (struct handle *handle)
 {
+  threads_leave (&handle->turn);
   gate_leave (&handle->object.calls);
 }
 
-VixError
-handle_close (struct handle *handle)
+const char *
+handle_transport (const void *client)
+{
+  struct handle *handle = (struct handle *) pin (&handle_pool, client);
+  const char *transport = handle != NULL ? handle->transport : NULL;
+
+  if (handle != NULL)
+    gate_leave (&handle->object.calls);
+  return transport;
+}
+
+/* As handle_close, for who holds the object and not its turn. */
+static VixError
+close_handle (struct handle *handle)
 {
   VixError err;
 
@@ -204,6 +232,7 @@ handle_take_disk (struct handle *handle)
 {
   struct disk *disk;
 
+  threads_leave (&handle->turn);
   if (!retire (&handle->object))
     return NULL;
   gate_wait (&handle->requests);
@@ -227,6 +256,13 @@ handle_release (const void *client)
   return true;
 }
 
+VixError
+handle_close (struct handle *handle)
+{
+  threads_leave (&handle->turn);
+  return close_handle (handle);
+}
+
 /* Closes the open handles of a connection, NULL: of all. */
 static void
 close_forgotten (const struct connection *connection)
@@ -237,14 +273,14 @@ close_forgotten (const struct connection *connection)
   used = handle_pool.used;
   pthread_mutex_unlock (&handle_pool.lock);
   for (unsigned i = 0; i < used; i++) {
-    struct handle *handle = handle_get (&handles[i]);
+    struct handle *handle = (struct handle *) pin (&handle_pool, &handles[i]);
     bool ours = handle != NULL && (connection == NULL || handle->connection == connection);
 
     if (ours) {
       engine_warn ("%s is still open: closed now, its handle is no longer valid", handle->path);
-      handle_close (handle);
+      close_handle (handle);
     } else if (handle != NULL)
-      handle_put (handle);
+      gate_leave (&handle->object.calls);
     else if (atomic_load (&handles[i].object.state) == OBJECT_EMPTY
              && (connection == NULL || handles[i].connection == connection))
       handle_release (&handles[i]);
@@ -257,6 +293,7 @@ connection_close (struct connection *connection)
   if (!retire (&connection->object))
     return VIX_E_DISK_INVALID_CONNECTION;
   close_forgotten (connection);
+  clear (connection);
   give_back (&connection_pool, &connection->object);
   return VIX_OK;
 }

@@ -4,8 +4,11 @@
 
 #include <stdbool.h>
 
-#include "disk/disk.h"
 #include "calls/gate.h"
+#include "calls/pace.h"
+#include "calls/threads.h"
+#include "disk/disk.h"
+#include "remote/server.h"
 
 /* Connections and handles live in two arrays whose memory is never given back, and a place is used again only after many
  * others: so a stale, foreign or NULL pointer from the client is recognised and answered by an error code. */
@@ -19,7 +22,9 @@ struct object {
 
 struct connection {
   struct object object;
-  bool read_only; /* set by connection_new, as all below */
+  bool read_only;        /* set before object_publish, as all below */
+  struct server *server; /* NULL: local */
+  int thread;            /* that made it; see threads_self */
 };
 
 struct handle {
@@ -30,6 +35,10 @@ struct handle {
   char *path;
   uint64 capacity; /* sectors */
   bool read_only;
+  const char *transport; /* static */
+  int thread;            /* that opened it; see threads_self */
+  struct turn turn;      /* of the calls that use it */
+  struct pace pace;
   pthread_mutex_t info_lock; /* metadata and what VixDiskLib_GetInfo copies */
 };
 
@@ -46,7 +55,14 @@ void handle_discard (struct handle *handle);
 
 /* The object behind the client's pointer, kept from closing until _put; NULL for anything that is no open object. */
 struct connection *connection_get (const void *client);
-struct handle *handle_get (const void *client);
+struct handle *handle_get_for (const void *client, const char *function);
+
+/* For an exported function: also checks that it is the only one with this handle, if that is wanted. */
+#define handle_get(client) handle_get_for (client, __func__)
+
+
+/* How the disk is reached, for a call that may run beside any other; NULL: no open disk. */
+const char *handle_transport (const void *client);
 void connection_put (struct connection *connection);
 void handle_put (struct handle *handle);
 

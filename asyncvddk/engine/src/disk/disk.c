@@ -14,6 +14,12 @@
 VixError
 disk_open (const char *path, uint32 flags, struct disk **out)
 {
+  return disk_open_inside (NULL, path, flags, out);
+}
+
+VixError
+disk_open_inside (const struct folders *inside, const char *path, uint32 flags, struct disk **out)
+{
   struct disk *d = calloc (1, sizeof *d);
   VixError r;
 
@@ -23,7 +29,7 @@ disk_open (const char *path, uint32 flags, struct disk **out)
   pthread_mutex_init (&d->lock, NULL);
   exclusion_init (&d->exclusion);
   d->links = 1;
-  r = link_open (path, !(flags & VIXDISKLIB_FLAG_OPEN_READ_ONLY), &d->top);
+  r = link_open_inside (inside, path, !(flags & VIXDISKLIB_FLAG_OPEN_READ_ONLY), &d->top);
   if (r == VIX_OK && !(flags & VIXDISKLIB_FLAG_OPEN_SINGLE_LINK))
     r = chain_open_parents (d->top, &d->links);
   if (r != VIX_OK) {

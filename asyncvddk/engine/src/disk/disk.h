@@ -6,7 +6,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 
-#include "vixDiskLib.h"
+#include "base/beneath.h"
 
 struct disk;
 
@@ -23,6 +23,9 @@ struct disk_info {
 /* Opens a descriptor or a monolithic file and, unless VIXDISKLIB_FLAG_OPEN_SINGLE_LINK, all its parents.
  * *out is NULL on failure. */
 VixError disk_open (const char *path, uint32 flags, struct disk **out);
+
+/* The same for a disk that must lie, with all its parents, below one of the folders, which outlive it.  NULL: anywhere. */
+VixError disk_open_inside (const struct folders *inside, const char *path, uint32 flags, struct disk **out);
 
 /* Frees in any case; the first error of the final flush is returned. */
 VixError disk_close (struct disk *d);

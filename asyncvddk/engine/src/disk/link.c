@@ -217,12 +217,19 @@ open_listed_extent (struct link *l, const struct extent_line *line)
   return open_extent (l, &source);
 }
 
+/* The file with the descriptor. */
+static VixError
+open_own_file (const struct link *l, bool writable, struct file **f)
+{
+  return l->inside ? file_open_at (l->dirfd, l->dir, l->name, writable, f) : file_open (l->path, writable, f);
+}
+
 /* The descriptor again, now that the extents are locked: another writer may have replaced it in the meantime. */
 static VixError
 check_unchanged (const struct link *l)
 {
   CLEANUP_FILE struct file *f = NULL;
-  VixError r = file_open (l->path, false, &f);
+  VixError r = open_own_file (l, false, &f);
 
   if (r == VIX_OK && (f->dev != l->dev || f->ino != l->ino))
     r = report (VIX_E_FILE_ALREADY_LOCKED, "%s: was changed by another writer while it was being opened; try again",
@@ -266,10 +273,11 @@ open_descriptor_file (struct link *l, const char *path, struct file **f)
   l->path = realpath (path, NULL);
   if (!l->path)
     return report_errno (errno, path, "open");
-  l->dirfd = open_directory_of (l->path, &l->dir, &l->name, &r);
+  l->dirfd = l->inside ? open_directory_beneath (l->inside, l->path, &l->dir, &l->name, &r)
+                       : open_directory_of (l->path, &l->dir, &l->name, &r);
   if (l->dirfd == -1)
     return r;
-  r = file_open (l->path, l->writable, f);
+  r = open_own_file (l, l->writable, f);
   if (r != VIX_OK)
     return r;
   l->dev = (*f)->dev;
@@ -296,7 +304,7 @@ open_parts (struct link *l, const char *path)
 }
 
 static VixError
-open_new (const char *path, bool writable, bool unjudged, struct link **out)
+open_new (const struct folders *inside, const char *path, bool writable, bool unjudged, struct link **out)
 {
   struct link *l = calloc (1, sizeof *l);
   VixError r;
@@ -307,6 +315,7 @@ open_new (const char *path, bool writable, bool unjudged, struct link **out)
   l->dirfd = -1;
   l->writable = writable;
   l->unjudged = unjudged;
+  l->inside = inside;
   r = open_parts (l, path);
   if (r != VIX_OK) {
     link_close (l);
@@ -319,11 +328,17 @@ open_new (const char *path, bool writable, bool unjudged, struct link **out)
 VixError
 link_open (const char *path, bool writable, struct link **out)
 {
-  return open_new (path, writable, false, out);
+  return open_new (NULL, path, writable, false, out);
+}
+
+VixError
+link_open_inside (const struct folders *inside, const char *path, bool writable, struct link **out)
+{
+  return open_new (inside, path, writable, false, out);
 }
 
 VixError
 link_open_to_check (const char *path, bool repair, struct link **out)
 {
-  return open_new (path, repair, true, out);
+  return open_new (NULL, path, repair, true, out);
 }

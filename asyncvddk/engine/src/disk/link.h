@@ -2,6 +2,7 @@
 #ifndef ENGINE_LINK_H
 #define ENGINE_LINK_H
 
+#include "base/beneath.h"
 #include "formats/extent.h"
 
 struct link {
@@ -13,14 +14,16 @@ struct link {
   ino_t ino;
   bool writable;
   bool unjudged; /* opened to be checked: flat and hosted sparse extents are files, which nobody looked into */
+  const struct folders *inside; /* where it and its parents must lie; NULL: anywhere */
   struct descriptor *descriptor;
   uint64_t embedded_offset, embedded_size; /* bytes of the descriptor in the first extent's file; size 0: a text file */
   struct extent **extents; /* in the order of the disk */
   size_t n_extents;
 };
 
-/* Opens the link without its parents. */
+/* Opens the link without its parents.  inside outlives it. */
 VixError link_open (const char *path, bool writable, struct link **out);
+VixError link_open_inside (const struct folders *inside, const char *path, bool writable, struct link **out);
 
 /* Opens a link that may be damaged, and locks it: for writing if it is to be repaired, against writers else.  Flat and
  * hosted sparse extents can be closed, nothing more; they have no other operations.  VIX_E_DISK_CANTREPAIR: the

@@ -64,7 +64,9 @@ static char *
 find_parent (const struct link *child)
 {
   const char *hint = child->descriptor->parent_hint;
-  char *path = hint[0] == '/' ? strdup (hint) : in_folder_of (child, hint);
+  char *path = hint[0] != '/'  ? in_folder_of (child, hint)
+               : child->inside ? path_from_host (child->inside, hint)
+                               : strdup (hint);
   struct stat st;
 
   if (!path || stat (path, &st) == 0)
@@ -179,14 +181,14 @@ check_loop (const struct link *top, const struct link *parent)
   return VIX_OK;
 }
 
-/* link_open, inside the configured folders. */
+/* link_open, inside the folders of the child's datastores, or else the configured ones. */
 static VixError
 open_found (struct link *child, const char *path)
 {
   CLEANUP_FREE char *real = realpath (path, NULL);
-  VixError r = real ? check_roots (child, real) : VIX_OK;
+  VixError r = real && !child->inside ? check_roots (child, real) : VIX_OK;
 
-  return r == VIX_OK ? link_open (real ? real : path, false, &child->parent) : r;
+  return r == VIX_OK ? link_open_inside (child->inside, real ? real : path, false, &child->parent) : r;
 }
 
 static VixError

@@ -189,13 +189,12 @@ make_clone (struct clone *c, const char *to, bool overwrite)
 
 /* Sector sizes are those of the source, as all of its database. */
 VixError
-disk_clone (const char *to, const char *from, const VixDiskLibCreateParams *p, bool has_sector_sizes, bool overwrite,
-            struct progress *progress)
+disk_clone (const char *to, const char *from, const struct folders *inside, const VixDiskLibCreateParams *p,
+            bool overwrite, struct progress *progress)
 {
   struct clone c = { .creation = { .params = &c.params, .progress = progress, .dirfd = -1 }, .old = { .dirfd = -1 } };
-  VixError r = disk_open (from, VIXDISKLIB_FLAG_OPEN_READ_ONLY, &c.from);
+  VixError r = disk_open_inside (inside, from, VIXDISKLIB_FLAG_OPEN_READ_ONLY, &c.from);
 
-  (void) has_sector_sizes;
   if (r != VIX_OK)
     return r;
   c.params = clone_params (c.from, p);

@@ -20,8 +20,8 @@ VixError disk_create_child (struct disk *parent, const char *path, VixDiskLibDis
 VixError disk_attach_possible (struct disk *parent, struct disk *child);
 VixError disk_attach (struct disk *parent, struct disk *child);
 
-/* clone.c: the content of the chain at from as a new disk at to. */
-VixError disk_clone (const char *to, const char *from, const VixDiskLibCreateParams *p, bool has_sector_sizes,
+/* clone.c: the content of the chain at from, which must lie inside the folders (NULL: anywhere), as a new disk at to. */
+VixError disk_clone (const char *to, const char *from, const struct folders *inside, const VixDiskLibCreateParams *p,
                      bool overwrite, struct progress *progress);
 
 /* clone_space.c: bytes on storage that a clone takes.  VIXDISKLIB_DISK_UNKNOWN: of the disk's own type. */
