@@ -22,6 +22,7 @@ link_close (struct link *l)
 
     r = r == VIX_OK ? e : r;
   }
+  folder_lock_drop (l->lock); /* when nothing is written any more */
   free (l->extents);
   descriptor_free (l->descriptor);
   if (l->dirfd != -1)
@@ -163,6 +164,18 @@ check_overlap (const struct link *l, const struct extent_line *line, const struc
   return VIX_OK;
 }
 
+/* The first file of a writer's link takes the entry in the lock folder with it, before anything is mended. */
+static VixError
+lock_file (struct link *l, struct file *f)
+{
+  VixError r = lock_for_writing (f);
+
+  if (r != VIX_OK || l->entered)
+    return r;
+  l->entered = true;
+  return folder_lock_take (l->dirfd, l->dir, l->name, f, &l->lock);
+}
+
 /* Opens the file of an extent line that stands in a text descriptor. */
 static VixError
 open_listed_extent (struct link *l, const struct extent_line *line)
@@ -176,7 +189,7 @@ open_listed_extent (struct link *l, const struct extent_line *line)
     if (r == VIX_OK)
       r = check_overlap (l, line, source.file, &shared);
     if (r == VIX_OK && source.file->writable && !shared)
-      r = lock_for_writing (source.file);
+      r = lock_file (l, source.file);
   }
   if (r != VIX_OK) {
     file_close (source.file);
@@ -244,7 +257,7 @@ open_descriptor_file (struct link *l, const char *path, struct file **f)
   l->ino = (*f)->ino;
   if ((*f)->size >= sizeof magic)
     r = file_read (*f, magic, sizeof magic, 0);
-  return r == VIX_OK && l->writable && memcmp (magic, "KDMV", 4) == 0 ? lock_for_writing (*f) : r;
+  return r == VIX_OK && l->writable && memcmp (magic, "KDMV", 4) == 0 ? lock_file (l, *f) : r;
 }
 
 static VixError
@@ -273,6 +286,8 @@ link_open (const char *path, bool writable, struct link **out)
   l->dirfd = -1;
   l->writable = writable;
   r = open_parts (l, path);
+  if (r == VIX_OK && writable && !l->entered)
+    r = folder_lock_take (l->dirfd, l->dir, l->name, NULL, &l->lock);
   if (r != VIX_OK) {
     link_close (l);
     return r;

@@ -10,7 +10,6 @@
 #include <string.h>
 #include <strings.h>
 #include <sys/stat.h>
-#include <sys/syscall.h>
 #include <unistd.h>
 
 #include "formats/descriptor.h"
@@ -135,25 +134,16 @@ add_extents (struct creation *c, const struct kind *kind, FILE *lines)
   return r;
 }
 
-#ifndef RENAME_NOREPLACE
-#define RENAME_NOREPLACE 1u
-#endif
-
 /* Gives a file its name unless the name is taken. */
 static VixError
 rename_new (const struct creation *c, const char *from)
 {
   CLEANUP_FREE char *path = NULL;
+  int err = file_rename_new (c->dirfd, from, c->dirfd, c->name);
 
-  if (syscall (SYS_renameat2, c->dirfd, from, c->dirfd, c->name, RENAME_NOREPLACE) == 0)
+  if (err == 0)
     return VIX_OK;
-  if ((errno == EINVAL || errno == ENOSYS) && linkat (c->dirfd, from, c->dirfd, c->name, 0) == 0) {
-    unlinkat (c->dirfd, from, 0);
-    return VIX_OK;
-  }
-  if (asprintf (&path, "%s/%s", c->dir, c->name) == -1)
-    return report_no_memory ();
-  return report_errno (errno, path, "create");
+  return asprintf (&path, "%s/%s", c->dir, c->name) == -1 ? report_no_memory () : report_errno (err, path, "create");
 }
 
 /* The file with the descriptor, which is the whole disk if it is monolithic and sparse. */
