@@ -51,6 +51,9 @@ VixError read_descriptor (const struct file *f, uint64_t *embedded_offset, uint6
 /* Makes the descriptor in memory the one on disk, in one step and on stable storage.  A text file is replaced. */
 VixError link_store_descriptor (struct link *l);
 
+/* The same for the area inside a sparse extent; VIX_E_ARGUMENT_TOO_BIG if there is no room. */
+VixError store_embedded_descriptor (const struct file *f, uint64_t offset, uint64_t size, const char *text, size_t len);
+
 /* chain.c: content of [start, start+count) of a link and everything below it. */
 VixError chain_read (struct link *l, uint64_t start, uint64_t count, uint8_t *buf, bool nowait);
 

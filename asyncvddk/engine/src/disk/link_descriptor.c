@@ -63,20 +63,19 @@ read_descriptor (const struct file *f, uint64_t *offset, uint64_t *size, struct 
 }
 
 /* The whole area with one write, padded with zeros. */
-static VixError
-store_embedded (const struct link *l, const char *text, size_t len)
+VixError
+store_embedded_descriptor (const struct file *f, uint64_t offset, uint64_t size, const char *text, size_t len)
 {
-  const struct file *f = l->extents[0]->file;
-  CLEANUP_FREE char *area = calloc (1, l->embedded_size);
+  CLEANUP_FREE char *area = calloc (1, size);
   VixError r;
 
   if (!area)
     return report_no_memory ();
-  if (len > l->embedded_size)
+  if (len > size)
     return report (VIX_E_ARGUMENT_TOO_BIG, "%s: the descriptor would have %zu bytes, the file has room for %llu",
-                   l->path, len, (unsigned long long) l->embedded_size);
+                   f->path, len, (unsigned long long) size);
   memcpy (area, text, len);
-  r = file_write (f, area, l->embedded_size, l->embedded_offset);
+  r = file_write (f, area, size, offset);
   return r == VIX_OK ? file_sync (f) : r;
 }
 
@@ -129,5 +128,6 @@ link_store_descriptor (struct link *l)
 
   if (!text)
     return report_no_memory ();
-  return l->embedded_size ? store_embedded (l, text, len) : store_text (l, text, len);
+  return l->embedded_size ? store_embedded_descriptor (l->extents[0]->file, l->embedded_offset, l->embedded_size, text, len)
+                          : store_text (l, text, len);
 }

@@ -33,6 +33,16 @@ is_extent_name (const char *disk, const char *name)
   return len > 1 && (*word == 's' || *word == 'f') && strspn (word + 1, "0123456789") == len - 1;
 }
 
+VixError
+remove_unfinished (int dirfd, const char *name)
+{
+  CLEANUP_FREE char *unfinished = NULL;
+
+  if (asprintf (&unfinished, ".%s.tmp", name) == -1)
+    return report_no_memory ();
+  return unlinkat (dirfd, unfinished, 0) == -1 && errno != ENOENT ? report_errno (errno, unfinished, "delete") : VIX_OK;
+}
+
 /* Opened and locked; a file that is gone or may not be written needs no lock. */
 static VixError
 lock_extent (const struct disk_files *d, const char *name, struct file **f)
@@ -58,13 +68,12 @@ static VixError
 lock_files (struct disk_files *d)
 {
   const struct descriptor *descriptor = d->descriptor;
-  const struct file *guard = NULL;
   VixError r = VIX_OK;
 
   if (d->embedded_size > 0) {
     if (d->file->writable)
       r = lock_for_writing (d->file);
-    guard = d->file;
+    d->guard = d->file;
   }
   else
     d->extents = calloc (descriptor->n_extents, sizeof *d->extents);
@@ -73,10 +82,10 @@ lock_files (struct disk_files *d)
   for (size_t i = 0; r == VIX_OK && d->extents && i < descriptor->n_extents; ++i) {
     if (has_file (&descriptor->extents[i]) && !is_locked (d, i))
       r = lock_extent (d, descriptor->extents[i].file, &d->extents[i]);
-    if (!guard && d->extents[i] && d->extents[i]->locked)
-      guard = d->extents[i];
+    if (!d->guard && d->extents[i] && d->extents[i]->locked)
+      d->guard = d->extents[i];
   }
-  return r == VIX_OK ? folder_lock_take (d->dirfd, d->dir, d->name, guard, &d->lock) : r;
+  return r == VIX_OK ? folder_lock_take (d->dirfd, d->dir, d->name, d->guard, &d->lock) : r;
 }
 
 static VixError

@@ -12,6 +12,7 @@ struct disk_files {
   int dirfd;
   char *dir, *name;
   struct file **extents; /* locked; NULL where there is nothing to lock, or all in file */
+  const struct file *guard; /* one that the kernel locked; NULL: none */
   struct folder_lock *lock;
   char *change_track; /* name of its change tracking file, there or not; NULL: none, or not named as its own */
 };
@@ -19,6 +20,9 @@ struct disk_files {
 /* Opens and locks; a disk that is damaged, or whose extents are missing, will do.  Close in any case. */
 VixError disk_files_open (const char *path, struct disk_files *f);
 void disk_files_close (struct disk_files *f);
+
+/* Deletes what a writer who died was about to make the descriptor; who holds the disk's lock may. */
+VixError remove_unfinished (int dirfd, const char *name);
 
 /* Length of a disk's name without ".vmdk". */
 size_t base_length (const char *name);

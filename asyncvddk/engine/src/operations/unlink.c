@@ -1,8 +1,6 @@
 /* Deleting a disk: the descriptor first, with which it is gone, then its extents and what else is its own. */
-#define _GNU_SOURCE
 #include <errno.h>
 #include <fcntl.h>
-#include <stdio.h>
 
 #include "operations/disk_files.h"
 #include "operations/operations.h"
@@ -27,11 +25,10 @@ delete_file (const struct disk_files *d, const char *name)
   return unlinkat (d->dirfd, name, 0) == -1 && errno != ENOENT ? report_errno (errno, name, "delete") : VIX_OK;
 }
 
-/* Extents, change tracking, and the file that a writer who died was about to make the descriptor. */
+/* Extents, change tracking, what a writer left unfinished. */
 static VixError
 delete_rest (const struct disk_files *d)
 {
-  CLEANUP_FREE char *unfinished = NULL;
   VixError r = VIX_OK, one;
 
   for (size_t i = 0; d->embedded_size == 0 && i < d->descriptor->n_extents; ++i)
@@ -43,9 +40,7 @@ delete_rest (const struct disk_files *d)
     one = delete_file (d, d->change_track);
     r = r == VIX_OK ? one : r;
   }
-  if (asprintf (&unfinished, ".%s.tmp", d->name) == -1)
-    return report_no_memory ();
-  one = delete_file (d, unfinished);
+  one = remove_unfinished (d->dirfd, d->name);
   return r == VIX_OK ? one : r;
 }
 
