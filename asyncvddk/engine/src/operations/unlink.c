@@ -1,4 +1,5 @@
 /* Deleting a disk: the descriptor first, with which it is gone, then its extents and what else is its own. */
+#define _GNU_SOURCE
 #include <errno.h>
 #include <fcntl.h>
 

@@ -74,9 +74,10 @@ table_entries (const struct sparse *s)
   return 1u << s->table_bits;
 }
 
-/* header.c: reads and judges the header; where the directory must lie is known afterwards. */
+/* header.c: reads and judges the header; where the directory must lie is known afterwards.  *interrupted: the extent was
+ * about to grow, its capacity in h is that of the line now. */
 VixError sparse_read_header (const struct file *f, struct sparse_header *h);
-VixError sparse_check_header (const struct file *f, const struct sparse_header *h, uint64_t line_sectors);
+VixError sparse_check_header (const struct file *f, struct sparse_header *h, uint64_t line_sectors, bool *interrupted);
 VixError sparse_check_directory (const struct file *f, const struct sparse_header *h);
 
 /* cache.c.  cache_find needs the lock; the others take it. */
@@ -96,6 +97,12 @@ VixError sparse_compare_table (struct sparse *s, uint32_t index);
 
 /* create.c: header and empty tables of a new extent; with a descriptor inside if one is given. */
 VixError create_sparse_extent (const struct file *f, uint64_t sectors, const char *descriptor, size_t descriptor_len);
+
+/* grow.c: a larger capacity in the header, tables for it; e is only to be closed then.  To go back, write the header's
+ * sector as it was, then cut the file.  sparse_check_growth: VIX_E_FILE_TOO_BIG before anything
+ * changes. */
+VixError sparse_grow (struct extent *e, uint64_t sectors);
+VixError sparse_check_growth (const struct extent *e, uint64_t sectors);
 
 /* map.c. */
 VixError sparse_map (struct extent *e, uint64_t start, uint64_t count, bool nowait, struct run *run);
