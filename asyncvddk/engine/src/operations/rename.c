@@ -19,6 +19,7 @@
 #include <unistd.h>
 
 #include "base/log.h"
+#include "operations/new_files.h"
 #include "operations/operations.h"
 
 static VixError
@@ -52,13 +53,24 @@ open_target (struct renaming *n, const char *to)
            : r;
 }
 
+/* True if an earlier call, which did not come to its end, gave the name already. */
+static bool
+is_same_file (const struct renaming *n, const struct new_name *name)
+{
+  struct stat a, b;
+
+  return fstatat (n->files.dirfd, name->from, &a, AT_SYMLINK_NOFOLLOW) == 0
+         && fstatat (n->dirfd, name->to, &b, AT_SYMLINK_NOFOLLOW) == 0 && a.st_dev == b.st_dev && a.st_ino == b.st_ino;
+}
+
 /* One name, by a hard link where the file system has them.  0, or errno. */
 static int
 give_name (const struct renaming *n, struct new_name *name)
 {
   int err;
 
-  if (linkat (n->files.dirfd, name->from, n->dirfd, name->to, 0) == 0) {
+  if (linkat (n->files.dirfd, name->from, n->dirfd, name->to, 0) == 0
+      || (errno == EEXIST && is_same_file (n, name))) {
     name->given = true;
     return 0;
   }
@@ -97,11 +109,13 @@ take_names_back (const struct renaming *n)
 static void
 drop_old_names (const struct renaming *n)
 {
-  for (size_t i = 0; i < n->n_names; ++i)
+  for (size_t i = 0; i < n->n_names; ++i) {
+    new_file_forget (n->files.dirfd, n->names[i].from);
     if (n->names[i].given && !n->names[i].moved && unlinkat (n->files.dirfd, n->names[i].from, 0) == -1
         && errno != ENOENT)
       engine_warn ("%s/%s: is %s/%s now, but the old name cannot be deleted: %m", n->files.dir, n->names[i].from,
                    n->dir, n->names[i].to);
+  }
 }
 
 /* The new descriptor under a temporary name, on stable storage, with owner and permissions of the old one. */
@@ -158,10 +172,10 @@ rename_files (const struct renaming *n)
     unlinkat (n->dirfd, temporary, 0);
     return r;
   }
-  r = directory_sync (n->files.dirfd, n->files.dir);
+  directory_sync (n->files.dirfd, n->files.dir); /* if not, both names may be there after a crash, which is no harm */
   drop_old_names (n);
   remove_unfinished (n->files.dirfd, n->files.name);
-  return r;
+  return VIX_OK;
 }
 
 /* The descriptor in the file has the new name in it afterwards, if there is room. */
@@ -176,12 +190,29 @@ follow_inside (const struct renaming *n)
     store_embedded_descriptor (f->file, f->embedded_offset, f->embedded_size, n->text, n->len);
 }
 
+/* The file gets its name for certain, or keeps the old one. */
+static VixError
+move_file (const struct renaming *n)
+{
+  const struct disk_files *f = &n->files;
+  int err = file_rename_new (f->dirfd, f->name, n->dirfd, n->name);
+  VixError r;
+
+  if (err != 0)
+    return failed (n, err, n->name, "rename a disk to this");
+  r = directory_sync (n->dirfd, n->dir);
+  if (r == VIX_OK)
+    r = directory_sync (f->dirfd, f->dir);
+  if (r != VIX_OK)
+    file_rename_new (n->dirfd, n->name, f->dirfd, f->name);
+  return r;
+}
+
 static VixError
 rename_single (const struct renaming *n)
 {
   const struct disk_files *f = &n->files;
   VixError r = VIX_OK;
-  int err;
 
   if (n->hint && (!f->file->writable || n->len > f->embedded_size))
     return report (f->file->writable ? VIX_E_ARGUMENT_TOO_BIG : VIX_E_FILE_ACCESS_ERROR,
@@ -190,20 +221,16 @@ rename_single (const struct renaming *n)
     r = store_embedded_descriptor (f->file, f->embedded_offset, f->embedded_size, n->interim, n->interim_len);
   if (r == VIX_OK)
     r = give_names (n);
-  err = r == VIX_OK ? file_rename_new (f->dirfd, f->name, n->dirfd, n->name) : 0;
-  if (err != 0)
-    r = failed (n, err, n->name, "rename a disk to this");
-  if (r != VIX_OK) {
-    take_names_back (n);
-    if (n->interim)
-      store_embedded_descriptor (f->file, f->embedded_offset, f->embedded_size, n->original, f->embedded_size);
-    return r;
-  }
-  r = directory_sync (n->dirfd, n->dir);
   if (r == VIX_OK)
-    r = directory_sync (f->dirfd, f->dir);
-  follow_inside (n);
-  drop_old_names (n);
+    r = move_file (n);
+  if (r == VIX_OK) {
+    follow_inside (n);
+    drop_old_names (n);
+    return VIX_OK;
+  }
+  take_names_back (n);
+  if (n->interim)
+    store_embedded_descriptor (f->file, f->embedded_offset, f->embedded_size, n->original, f->embedded_size);
   return r;
 }
 

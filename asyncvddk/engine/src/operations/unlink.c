@@ -4,6 +4,7 @@
 #include <fcntl.h>
 
 #include "operations/disk_files.h"
+#include "operations/new_files.h"
 #include "operations/operations.h"
 
 static VixError
@@ -35,6 +36,7 @@ delete_rest (const struct disk_files *d)
   for (size_t i = 0; d->embedded_size == 0 && i < d->descriptor->n_extents; ++i)
     if (has_file (&d->descriptor->extents[i])) {
       one = delete_file (d, d->descriptor->extents[i].file);
+      new_file_forget (d->dirfd, d->descriptor->extents[i].file);
       r = r == VIX_OK ? one : r;
     }
   if (d->change_track) {
