@@ -230,7 +230,7 @@ rename_single (const struct renaming *n)
   }
   take_names_back (n);
   if (n->interim)
-    store_embedded_descriptor (f->file, f->embedded_offset, f->embedded_size, n->original, f->embedded_size);
+    store_embedded_descriptor (f->file, f->embedded_offset, f->embedded_size, n->original, n->original_len);
   return r;
 }
 

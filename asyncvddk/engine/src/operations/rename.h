@@ -24,7 +24,8 @@ struct renaming {
   size_t len;
   char *interim;             /* embedded with another hint only: right before and after */
   size_t interim_len;
-  char *original;            /* then: the area as it was */
+  char *original;            /* then: the text as it was */
+  size_t original_len;
 };
 
 /* rename_plan.c: names and texts, nothing is changed. */

@@ -149,12 +149,11 @@ edit_descriptor (struct renaming *n)
 static VixError
 make_interim (struct renaming *n)
 {
-  const struct disk_files *f = &n->files;
-  struct descriptor *d = f->descriptor;
+  struct descriptor *d = n->files.descriptor;
   VixError r;
 
-  n->original = malloc (f->embedded_size);
-  r = n->original ? file_read (f->file, n->original, f->embedded_size, f->embedded_offset) : report_no_memory ();
+  n->original = descriptor_text (d, &n->original_len);
+  r = n->original ? VIX_OK : report_no_memory ();
   if (r == VIX_OK)
     r = descriptor_set (d, "parentFileNameHint", n->absolute_hint);
   n->interim = r == VIX_OK ? descriptor_text (d, &n->interim_len) : NULL;
