@@ -203,6 +203,32 @@ file_create_at (int dirfd, const char *dir, const char *name, mode_t mode, struc
   return path ? report_errno (err, path, "create") : report_no_memory ();
 }
 
+#ifndef RENAME_NOREPLACE
+#define RENAME_NOREPLACE 1u
+#endif
+#ifndef RENAME_EXCHANGE
+#define RENAME_EXCHANGE 2u
+#endif
+
+int
+file_rename_new (int from_dirfd, const char *from, int to_dirfd, const char *to)
+{
+  if (syscall (SYS_renameat2, from_dirfd, from, to_dirfd, to, RENAME_NOREPLACE) == 0)
+    return 0;
+  if (errno != EINVAL && errno != ENOSYS)
+    return errno;
+  if (linkat (from_dirfd, from, to_dirfd, to, 0) == -1)
+    return errno;
+  unlinkat (from_dirfd, from, 0);
+  return 0;
+}
+
+int
+file_exchange (int dirfd, const char *a, const char *b)
+{
+  return syscall (SYS_renameat2, dirfd, a, dirfd, b, RENAME_EXCHANGE) == 0 ? 0 : errno;
+}
+
 int
 open_directory_of (const char *path, char **dir, char **name, VixError *error)
 {

@@ -22,6 +22,7 @@ struct file {
   ino_t ino;
   uint64_t size; /* bytes, when it was opened */
   bool writable;
+  bool locked; /* against other writers, by the kernel */
 };
 
 /* Warns the client in one line and returns code. */
@@ -60,6 +61,12 @@ VixError file_writev (const struct file *f, struct iovec *iov, int n, uint64_t o
 /* Data, and the length of the file, are on stable storage. */
 VixError file_sync (const struct file *f);
 VixError directory_sync (int dirfd, const char *dir);
+
+/* Gives a file a name that nobody has yet.  0, or errno: EEXIST if the name is taken. */
+int file_rename_new (int from_dirfd, const char *from, int to_dirfd, const char *to);
+
+/* Two files of a folder get each other's names at once.  0, or errno: EINVAL, ENOSYS if that cannot be done here. */
+int file_exchange (int dirfd, const char *a, const char *b);
 
 /* Splits a path into the directory, opened, and the name in it, in *dir and *name (both malloc'ed).
  * Returns the descriptor, or -1 with *error set (reported). */

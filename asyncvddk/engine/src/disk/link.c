@@ -23,6 +23,7 @@ link_close (struct link *l)
 
     r = r == VIX_OK ? e : r;
   }
+  folder_lock_drop (l->lock); /* when nothing is written any more */
   free (l->extents);
   descriptor_free (l->descriptor);
   if (l->dirfd != -1)
@@ -188,11 +189,17 @@ check_overlap (const struct link *l, const struct extent_line *line, const struc
   return VIX_OK;
 }
 
-/* Against other writers, as far as the use of the link needs it. */
+/* Against other writers, as far as the use of the link needs it.  The first file of a writer's link takes the entry in the
+ * lock folder with it, before anything is mended. */
 static VixError
-lock_extent (const struct link *l, struct file *f)
+lock_extent (struct link *l, struct file *f)
 {
-  return f->writable ? lock_for_writing (f) : l->unjudged ? lock_against_writers (f) : VIX_OK;
+  VixError r = f->writable ? lock_for_writing (f) : l->unjudged ? lock_against_writers (f) : VIX_OK;
+
+  if (r != VIX_OK || !f->writable || l->entered)
+    return r;
+  l->entered = true;
+  return folder_lock_take (l->dirfd, l->dir, l->name, f, &l->lock);
 }
 
 /* Opens the file of an extent line that stands in a text descriptor. */
@@ -317,6 +324,8 @@ open_new (const struct folders *inside, const char *path, bool writable, bool un
   l->unjudged = unjudged;
   l->inside = inside;
   r = open_parts (l, path);
+  if (r == VIX_OK && writable && !l->entered)
+    r = folder_lock_take (l->dirfd, l->dir, l->name, NULL, &l->lock);
   if (r != VIX_OK) {
     link_close (l);
     return r;

@@ -19,6 +19,8 @@ struct link {
   uint64_t embedded_offset, embedded_size; /* bytes of the descriptor in the first extent's file; size 0: a text file */
   struct extent **extents; /* in the order of the disk */
   size_t n_extents;
+  bool entered;             /* into the lock folder, as far as that was possible */
+  struct folder_lock *lock;
 };
 
 /* Opens the link without its parents.  inside outlives it. */

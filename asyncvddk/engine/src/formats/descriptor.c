@@ -76,9 +76,8 @@ line_has_key (const struct line_parts *parts, const char *key)
   return strlen (key) == parts->key_len && strncasecmp (parts->key, key, parts->key_len) == 0;
 }
 
-/* Index of the line with this key, n_lines if there is none. */
-static size_t
-find_line (const struct descriptor *d, const char *key, struct line_parts *parts)
+size_t
+lines_find (const struct descriptor *d, const char *key, struct line_parts *parts)
 {
   size_t i;
 
@@ -88,9 +87,17 @@ find_line (const struct descriptor *d, const char *key, struct line_parts *parts
   return i;
 }
 
-/* Puts a line (taken over, freed on failure) before the line at; false when out of memory. */
-static bool
-insert_line (struct descriptor *d, size_t at, char *line)
+/* Line numbers of extents from the line at on change by n. */
+static void
+shift_extents (struct descriptor *d, size_t at, int n)
+{
+  for (size_t i = 0; i < d->n_extents; ++i)
+    if (d->extents[i].line > at)
+      d->extents[i].line += (size_t) n;
+}
+
+bool
+lines_insert (struct descriptor *d, size_t at, char *line)
 {
   char **lines = line ? reallocarray (d->lines, d->n_lines + 1, sizeof *lines) : NULL;
 
@@ -102,6 +109,7 @@ insert_line (struct descriptor *d, size_t at, char *line)
   lines[at] = line;
   d->lines = lines;
   ++d->n_lines;
+  shift_extents (d, at, 1);
   return true;
 }
 
@@ -111,10 +119,11 @@ remove_line (struct descriptor *d, size_t at)
   free (d->lines[at]);
   --d->n_lines;
   memmove (d->lines + at, d->lines + at + 1, (d->n_lines - at) * sizeof *d->lines);
+  shift_extents (d, at, -1);
 }
 
-static VixError
-replace_line (struct descriptor *d, size_t at, char *line)
+VixError
+lines_replace (struct descriptor *d, size_t at, char *line)
 {
   if (!line)
     return report_no_memory ();
@@ -207,7 +216,7 @@ descriptor_ddb_get (const struct descriptor *d, const char *name)
   CLEANUP_FREE char *key = ddb_key (name);
   struct line_parts parts;
 
-  return key && find_line (d, key, &parts) < d->n_lines ? line_value (&parts) : NULL;
+  return key && lines_find (d, key, &parts) < d->n_lines ? line_value (&parts) : NULL;
 }
 
 /* Index behind the last ddb line; a section is begun if there is none.  n_lines + 1 when out of memory. */
@@ -219,8 +228,8 @@ end_of_ddb (struct descriptor *d)
   for (size_t i = d->n_lines; i > 0; --i)
     if (is_ddb_line (d->lines[i - 1], &parts))
       return i;
-  if (!insert_line (d, d->n_lines, strdup ("")) || !insert_line (d, d->n_lines, strdup ("# The Disk Data Base"))
-      || !insert_line (d, d->n_lines, strdup ("#DDB")) || !insert_line (d, d->n_lines, strdup ("")))
+  if (!lines_insert (d, d->n_lines, strdup ("")) || !lines_insert (d, d->n_lines, strdup ("# The Disk Data Base"))
+      || !lines_insert (d, d->n_lines, strdup ("#DDB")) || !lines_insert (d, d->n_lines, strdup ("")))
     return d->n_lines + 1;
   return d->n_lines;
 }
@@ -236,19 +245,19 @@ descriptor_ddb_set (struct descriptor *d, const char *name, const char *value)
 
   if (!key || !text)
     return report_no_memory ();
-  at = find_line (d, key, &parts);
+  at = lines_find (d, key, &parts);
   if (asprintf (&line, "%.*s = \"%s\"", at < d->n_lines ? (int) parts.key_len : (int) strlen (key),
                 at < d->n_lines ? parts.key : key, text)
       == -1)
     return report_no_memory ();
   if (at < d->n_lines)
-    return replace_line (d, at, line);
+    return lines_replace (d, at, line);
   at = end_of_ddb (d);
   if (at > d->n_lines) {
     free (line);
     return report_no_memory ();
   }
-  return insert_line (d, at, line) ? VIX_OK : report_no_memory ();
+  return lines_insert (d, at, line) ? VIX_OK : report_no_memory ();
 }
 
 char *
@@ -312,11 +321,11 @@ descriptor_set_cid (struct descriptor *d, uint32_t cid)
 
   if (asprintf (&line, "CID=%08x", cid) == -1)
     return report_no_memory ();
-  r = replace_line (d, find_line (d, "CID", &parts), line);
+  r = lines_replace (d, lines_find (d, "CID", &parts), line);
   if (r != VIX_OK)
     return r;
   r = set_long_content_id (d, cid);
-  at = find_line (d, "changeTrackPath", &parts);
+  at = lines_find (d, "changeTrackPath", &parts);
   if (r == VIX_OK && at < d->n_lines)
     remove_line (d, at);
   if (r == VIX_OK)

@@ -62,6 +62,14 @@ char *descriptor_text (const struct descriptor *d, size_t *len);
 
 /* The value as it stands between quotes, malloc'ed; NULL when out of memory. */
 char *descriptor_escape (const char *value);
+/* Header keys.  The value is malloc'ed; NULL: no such key.  Only a key that is there can be set. */
+char *descriptor_get (const struct descriptor *d, const char *key);
+VixError descriptor_set (struct descriptor *d, const char *key, const char *value);
+
+/* The index-th extent has another size or file (NULL: the same).  A line more behind the last one, with its access and
+ * type.  d->capacity follows. */
+VixError descriptor_set_extent (struct descriptor *d, size_t index, uint64_t sectors, const char *file);
+VixError descriptor_add_extent (struct descriptor *d, uint64_t sectors, const char *file);
 
 /* Disk database.  name without "ddb.".  The value is malloc'ed; NULL: no such key. */
 char *descriptor_ddb_get (const struct descriptor *d, const char *name);

@@ -36,6 +36,8 @@ check_attach (const struct disk *parent, const struct disk *child)
   const struct link *bottom = bottom_of (child);
   VixError r;
 
+  if (atomic_load (&parent->in_steps) || atomic_load (&child->in_steps))
+    return report (VIX_E_OBJECT_IS_BUSY, "%s: it or the parent is being shrunk or defragmented", child->top->path);
   if (!link_is_child (bottom))
     return report (VIX_E_DISK_ATTACH_ROOTLINK,
                    "%s: is no child, or all of its parents are open already; nothing can be attached below it",

@@ -13,7 +13,7 @@
 #include <unistd.h>
 
 #include "operations/create.h"
-#include "operations/doomed.h"
+#include "operations/disk_files.h"
 #include "operations/operations.h"
 
 #define CREATION_PERCENT 10 /* of the progress */
@@ -58,7 +58,7 @@ struct clone {
   struct disk *from;
   VixDiskLibCreateParams params;
   struct creation creation;
-  struct doomed old; /* if creation.replace */
+  struct disk_files old; /* if creation.replace */
 };
 
 static bool
@@ -78,9 +78,11 @@ uses_file (const struct disk *d, const struct file *f)
 static VixError
 doom_old (struct clone *c, const char *to)
 {
-  VixError r = doomed_open (to, &c->old);
+  VixError r = disk_files_open (to, &c->old);
   bool shared;
 
+  if (r == VIX_OK)
+    r = disk_files_check_names (&c->old);
   if (r != VIX_OK)
     return r;
   shared = uses_file (c->from, c->old.file);
@@ -155,15 +157,17 @@ was_created (const struct creation *c, const char *name)
 static void
 delete_old_extents (const struct clone *c)
 {
-  const struct doomed *old = &c->old;
+  const struct disk_files *old = &c->old;
 
-  for (size_t i = 0; !old->embedded && i < old->descriptor->n_extents; ++i) {
+  for (size_t i = 0; old->embedded_size == 0 && i < old->descriptor->n_extents; ++i) {
     const struct extent_line *line = &old->descriptor->extents[i];
 
-    if (line->file && line->type != EXTENT_DEVICE && !was_created (&c->creation, line->file)
+    if (has_file (line) && !was_created (&c->creation, line->file)
         && unlinkat (old->dirfd, line->file, 0) == -1 && errno != ENOENT)
       report_errno (errno, line->file, "delete this extent of the disk that was overwritten");
   }
+  if (old->change_track && unlinkat (old->dirfd, old->change_track, 0) == -1 && errno != ENOENT)
+    report_errno (errno, old->change_track, "delete this file of the disk that was overwritten");
   if (c->creation.exchanged && unlinkat (old->dirfd, c->creation.temporary, 0) == -1)
     report_errno (errno, c->creation.temporary, "delete what is left of the disk that was overwritten");
   directory_sync (old->dirfd, old->dir);
@@ -201,7 +205,7 @@ disk_clone (const char *to, const char *from, const struct folders *inside, cons
   c.creation.total = c.params.capacity * (100 / CREATION_PERCENT);
   r = make_clone (&c, to, overwrite);
   creation_end (&c.creation);
-  doomed_close (&c.old);
+  disk_files_close (&c.old);
   disk_close (c.from);
   return r;
 }

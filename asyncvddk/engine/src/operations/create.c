@@ -13,13 +13,12 @@
 #include <string.h>
 #include <strings.h>
 #include <sys/stat.h>
-#include <sys/syscall.h>
 #include <unistd.h>
 
 #include "formats/deflate.h"
-#include "disk/lock.h"
 #include "formats/descriptor.h"
 #include "formats/sparse/stream.h"
+#include "operations/disk_files.h"
 #include "operations/operations.h"
 #include "operations/unfinished.h"
 
@@ -214,28 +213,16 @@ add_extents (struct creation *c)
   return r;
 }
 
-#ifndef RENAME_NOREPLACE
-#define RENAME_NOREPLACE 1u
-#endif
-#ifndef RENAME_EXCHANGE
-#define RENAME_EXCHANGE 2u
-#endif
-
 /* Gives a file its name unless the name is taken. */
 static VixError
 rename_new (const struct creation *c, const char *from)
 {
   CLEANUP_FREE char *path = NULL;
+  int err = file_rename_new (c->dirfd, from, c->dirfd, c->name);
 
-  if (syscall (SYS_renameat2, c->dirfd, from, c->dirfd, c->name, RENAME_NOREPLACE) == 0)
+  if (err == 0)
     return VIX_OK;
-  if ((errno == EINVAL || errno == ENOSYS) && linkat (c->dirfd, from, c->dirfd, c->name, 0) == 0) {
-    unlinkat (c->dirfd, from, 0);
-    return VIX_OK;
-  }
-  if (asprintf (&path, "%s/%s", c->dir, c->name) == -1)
-    return report_no_memory ();
-  return report_errno (errno, path, "create");
+  return asprintf (&path, "%s/%s", c->dir, c->name) == -1 ? report_no_memory () : report_errno (err, path, "create");
 }
 
 /* Content of the file with the descriptor, which is the whole disk if it is monolithic and sparse. */
@@ -296,13 +283,12 @@ creation_make (struct creation *c)
 static VixError
 replace_old (struct creation *c)
 {
-  if (syscall (SYS_renameat2, c->dirfd, c->temporary, c->dirfd, c->name, RENAME_EXCHANGE) == 0) {
-    c->exchanged = true;
-    return VIX_OK;
-  }
-  if ((errno == EINVAL || errno == ENOSYS) && renameat (c->dirfd, c->temporary, c->dirfd, c->name) == 0)
-    return VIX_OK;
-  return report_errno (errno, c->name, "replace");
+  int err = file_exchange (c->dirfd, c->temporary, c->name);
+
+  c->exchanged = err == 0;
+  if (err == EINVAL || err == ENOSYS)
+    err = renameat (c->dirfd, c->temporary, c->dirfd, c->name) == 0 ? 0 : errno;
+  return err == 0 ? VIX_OK : report_errno (err, c->name, "replace");
 }
 
 /* The extents' names are on storage before a descriptor speaks of them. */
@@ -322,11 +308,7 @@ creation_publish (struct creation *c)
 VixError
 creation_set_base (struct creation *c)
 {
-  size_t len = strlen (c->name);
-
-  if (len > 5 && strcasecmp (c->name + len - 5, ".vmdk") == 0)
-    len -= 5;
-  c->base = strndup (c->name, len);
+  c->base = strndup (c->name, base_length (c->name));
   return c->base ? VIX_OK : report_no_memory ();
 }
 

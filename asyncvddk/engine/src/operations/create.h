@@ -74,6 +74,10 @@ VixError create_file (struct creation *c, const char *name, struct file **out);
  * before. */
 VixError create_flat_extent (struct creation *c, const struct file *f, uint64_t sectors, bool thin, uint64_t done);
 
+/* Reserves the bytes from..to of a file on storage; p hears of done of total sectors, and of these. */
+VixError reserve_flat (const struct file *f, uint64_t from, uint64_t to, struct progress *p, uint64_t done,
+                       uint64_t total);
+
 /* create_descriptor.c: the text; extents are its extent lines.  NULL when out of memory. */
 char *create_descriptor (const struct creation *c, const char *create_type, const char *extents, bool thin,
                          size_t *len);

@@ -38,6 +38,21 @@ reserve_step (const struct file *f, uint64_t offset, uint64_t len)
 }
 
 VixError
+reserve_flat (const struct file *f, uint64_t from, uint64_t to, struct progress *p, uint64_t done, uint64_t total)
+{
+  VixError r = VIX_OK;
+
+  for (uint64_t offset = from; r == VIX_OK && offset < to; offset += RESERVE_STEP) {
+    uint64_t len = to - offset < RESERVE_STEP ? to - offset : RESERVE_STEP;
+
+    r = reserve_step (f, offset, len);
+    if (r == VIX_OK)
+      r = progress_tell (p, progress_share (done + (offset - from + len) / SECTOR_SIZE, total));
+  }
+  return r;
+}
+
+VixError
 create_flat_extent (struct creation *c, const struct file *f, uint64_t sectors, bool thin, uint64_t done)
 {
   const uint64_t bytes = sectors * SECTOR_SIZE;
@@ -45,12 +60,7 @@ create_flat_extent (struct creation *c, const struct file *f, uint64_t sectors, 
 
   if (ftruncate (f->fd, (off_t) bytes) == -1)
     return report_errno (errno, f->path, "set the size");
-  for (uint64_t offset = 0; r == VIX_OK && !thin && offset < bytes; offset += RESERVE_STEP) {
-    uint64_t len = bytes - offset < RESERVE_STEP ? bytes - offset : RESERVE_STEP;
-
-    r = reserve_step (f, offset, len);
-    if (r == VIX_OK)
-      r = progress_tell (c->progress, progress_share (done + (offset + len) / SECTOR_SIZE, c->total));
-  }
+  if (!thin)
+    r = reserve_flat (f, 0, bytes, c->progress, done, c->total);
   return r == VIX_OK ? file_sync (f) : r;
 }

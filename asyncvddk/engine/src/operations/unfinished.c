@@ -11,36 +11,7 @@
 #include <unistd.h>
 
 #include "base/log.h"
-#include "disk/link.h"
-#include "disk/lock.h"
-
-/* Length of a disk's name without ".vmdk". */
-static size_t
-base_length (const char *name)
-{
-  const size_t len = strlen (name);
-
-  return len > 5 && strcasecmp (name + len - 5, ".vmdk") == 0 ? len - 5 : len;
-}
-
-/* True if disk software gives this name to an extent of the disk whose name begins with base: base-flat.vmdk,
- * base-s001.vmdk ... */
-static bool
-is_extent_name (const char *base, size_t base_len, const char *name)
-{
-  static const char *const words[] = { "flat", "delta", "sesparse", "rdm", "rdmp" };
-  const char *word = name + base_len + 1, *dot = strrchr (name, '.');
-  size_t len;
-
-  if (strncmp (name, base, base_len) != 0 || name[base_len] != '-' || !dot || dot <= word
-      || strcasecmp (dot, ".vmdk") != 0)
-    return false;
-  len = (size_t) (dot - word);
-  for (size_t i = 0; i < sizeof words / sizeof *words; ++i)
-    if (strlen (words[i]) == len && strncmp (word, words[i], len) == 0)
-      return true;
-  return len > 1 && (*word == 's' || *word == 'f') && strspn (word + 1, "0123456789") == len - 1;
-}
+#include "operations/disk_files.h"
 
 char *
 unfinished_name (const char *name)
@@ -101,7 +72,7 @@ delete_extents (int dirfd, const char *dir, const char *name, const char *hidden
   for (size_t i = 0; r == VIX_OK && dead && (alive || !replaced) && i < dead->n_extents; ++i) {
     const char *file = dead->extents[i].file;
 
-    if (file && is_extent_name (name, base_length (name), file) && !(alive && lists (alive, file)))
+    if (file && is_extent_name (name, file) && !(alive && lists (alive, file)))
       r = delete_extent (dirfd, dir, file);
   }
   descriptor_free (dead);
@@ -129,6 +100,18 @@ lock_unfinished (int dirfd, const char *dir, const char *hidden, struct file **f
   return VIX_OK;
 }
 
+/* The entry of a dead process in the lock folder of the disk goes. */
+static VixError
+clear_lock (int dirfd, const char *dir, const char *name, const struct file *guard)
+{
+  struct folder_lock *lock;
+  VixError r = folder_lock_take (dirfd, dir, name, guard, &lock);
+
+  if (r == VIX_OK)
+    folder_lock_drop (lock);
+  return r;
+}
+
 VixError
 unfinished_clear (int dirfd, const char *dir, const char *name)
 {
@@ -139,8 +122,10 @@ unfinished_clear (int dirfd, const char *dir, const char *name)
 
   if (r != VIX_OK || !f)
     return r;
-  engine_warn ("%s: belongs to a disk whose maker died; it is deleted with its extents", f->path);
-  r = delete_extents (dirfd, dir, name, hidden);
+  engine_warn ("%s: lists extents whose maker died; those that are of no disk are deleted with it", f->path);
+  r = clear_lock (dirfd, dir, name, f);
+  if (r == VIX_OK)
+    r = delete_extents (dirfd, dir, name, hidden);
   if (asprintf (&replacement, ".%s.tmp", hidden) == -1) {
     replacement = NULL;
     return report_no_memory ();
@@ -163,13 +148,34 @@ unfinished_begin_delete (int dirfd, const char *dir, const char *name)
 }
 
 VixError
-unfinished_end_delete (int dirfd, const char *dir, const char *name)
+unfinished_begin_growth (int dirfd, const char *dir, const char *name, const char *text, size_t len,
+                         struct file **guard)
+{
+  CLEANUP_FREE char *hidden = unfinished_name (name);
+  VixError r = hidden ? file_create_at (dirfd, dir, hidden, 0600, guard) : report_no_memory ();
+
+  if (r != VIX_OK)
+    return r;
+  r = lock_for_writing (*guard);
+  if (r == VIX_OK)
+    r = file_write (*guard, text, len, 0);
+  if (r == VIX_OK)
+    r = file_sync (*guard);
+  if (r == VIX_OK)
+    r = directory_sync (dirfd, dir);
+  if (r != VIX_OK)
+    unlinkat (dirfd, hidden, 0);
+  return r;
+}
+
+VixError
+unfinished_end (int dirfd, const char *dir, const char *name)
 {
   CLEANUP_FREE char *hidden = unfinished_name (name);
 
   if (!hidden)
     return report_no_memory ();
-  return unlinkat (dirfd, hidden, 0) == -1 ? report_errno (errno, hidden, "delete") : directory_sync (dirfd, dir);
+  return unlinkat (dirfd, hidden, 0) == -1 && errno != ENOENT ? report_errno (errno, hidden, "delete") : directory_sync (dirfd, dir);
 }
 
 bool

@@ -2,10 +2,13 @@
 #define _GNU_SOURCE
 #include "formats/sparse/check.h"
 
+#include <errno.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 
 #include "base/log.h"
+#include "formats/sparse/stream.h"
 
 #define ULL(n) ((unsigned long long) (n))
 
@@ -69,6 +72,35 @@ check_uncompressed (const struct extent_source *source, const struct sparse_head
   return r;
 }
 
+/* The file may have got longer, or shorter. */
+static VixError
+note_size (struct file *f)
+{
+  struct stat st;
+
+  if (fstat (f->fd, &st) == -1)
+    return report_errno (errno, f->path, "look at");
+  f->size = (uint64_t) st.st_size;
+  return VIX_OK;
+}
+
+/* A stream without its end is made whole from its grains (stream_repair.c); what a whole one has is only looked at. */
+static VixError
+check_compressed (const struct extent_source *source, struct sparse_header *h, bool repair, struct findings *f)
+{
+  VixError r = stream_check (source->file, repair);
+
+  if (r == VIX_E_DISK_NEEDSREPAIR) {
+    finding (f, FOUND_DAMAGE, "%s: the stream has no end; a repair makes it whole with the grains that it has",
+             source->file->path);
+    return VIX_OK;
+  }
+  if (r != VIX_OK && r != VIX_E_DISK_INVALIDDISK)
+    return r;
+  r = note_size (source->file);
+  return r == VIX_OK ? check_stream (source, h, f) : r;
+}
+
 VixError
 sparse_check (const struct extent_source *source, bool repair, struct findings *f)
 {
@@ -80,6 +112,6 @@ sparse_check (const struct extent_source *source, bool repair, struct findings *
     r = sparse_refuse_nested (source, &h);
   if (r != VIX_OK)
     return r;
-  return h.flags & SPARSE_FLAG_COMPRESSED ? check_stream (source, &h, f)
+  return h.flags & SPARSE_FLAG_COMPRESSED ? check_compressed (source, &h, repair, f)
                                           : check_uncompressed (source, &h, changed, repair, f);
 }

@@ -104,7 +104,8 @@ VixError
 check_stream (const struct extent_source *source, struct sparse_header *h, struct findings *f)
 {
   struct stream_walk w = { .findings = f };
-  VixError r = sparse_check_header (source->file, h, source->line->sectors);
+  bool interrupted;
+  VixError r = sparse_check_header (source->file, h, source->line->sectors, &interrupted);
 
   if (r == VIX_OK && h->gd_offset == SPARSE_GD_AT_END)
     r = stream_read_footer (source->file, h);

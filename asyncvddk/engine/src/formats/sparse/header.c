@@ -196,10 +196,15 @@ sparse_read_header (const struct file *f, struct sparse_header *h)
 }
 
 VixError
-sparse_check_header (const struct file *f, const struct sparse_header *h, uint64_t line_sectors)
+sparse_check_header (const struct file *f, struct sparse_header *h, uint64_t line_sectors, bool *interrupted)
 {
-  if (h->capacity < line_sectors || h->capacity - line_sectors >= h->grain_size)
+  const bool larger = h->capacity >= line_sectors && h->capacity - line_sectors >= h->grain_size;
+
+  *interrupted = larger && h->unclean_shutdown && !(h->flags & SPARSE_FLAG_COMPRESSED);
+  if (h->capacity < line_sectors || (larger && !*interrupted))
     return INVALID ("%s: byte 12: capacity of %llu sectors contradicts the %llu of the extent line", f->path,
                     ULL (h->capacity), ULL (line_sectors));
+  if (*interrupted)
+    h->capacity = line_sectors;
   return VIX_OK;
 }

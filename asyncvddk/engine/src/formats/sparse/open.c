@@ -2,6 +2,7 @@
 #define _GNU_SOURCE
 #include <stdlib.h>
 
+#include "base/log.h"
 #include "formats/sparse/sparse.h"
 #include "formats/sparse/stream.h"
 
@@ -232,17 +233,32 @@ sparse_refuse_nested (const struct extent_source *source, const struct sparse_he
   return r;
 }
 
+/* The header of an extent that did not come to grow says again what the extent line says; the tables that were to follow
+ * stay, with nothing in them. */
+static VixError
+undo_growth (const struct file *f, uint64_t capacity)
+{
+  const uint64_t sectors = htole64 (capacity);
+  VixError r = file_write (f, &sectors, sizeof sectors, offsetof (struct sparse_header, capacity));
+
+  if (r == VIX_OK)
+    r = file_sync (f);
+  if (r == VIX_OK)
+    engine_warn ("%s: was about to grow when its writer died; it has its old size", f->path);
+  return r;
+}
+
 VixError
 sparse_open (const struct extent_source *source, struct extent **out)
 {
   struct sparse_header h;
   struct sparse *s;
-  bool at_end;
+  bool at_end, interrupted = false;
   VixError r = sparse_read_header (source->file, &h);
 
   at_end = r == VIX_OK && h.gd_offset == SPARSE_GD_AT_END;
   if (r == VIX_OK)
-    r = sparse_check_header (source->file, &h, source->line->sectors);
+    r = sparse_check_header (source->file, &h, source->line->sectors, &interrupted);
   if (r == VIX_OK)
     r = sparse_refuse_nested (source, &h);
   if (r == VIX_OK && (h.flags & SPARSE_FLAG_COMPRESSED))
@@ -255,6 +271,8 @@ sparse_open (const struct extent_source *source, struct extent **out)
   r = load_tables (s, source->of);
   if (r == VIX_OK && s->compressed && source->file->writable)
     r = stream_begin_writing (s, at_end);
+  if (r == VIX_OK && interrupted && source->file->writable)
+    r = undo_growth (source->file, h.capacity);
   if (r != VIX_OK) {
     sparse_free (s);
     return r;
