@@ -139,7 +139,6 @@ unfinished_clear (int dirfd, const char *dir, const char *name)
 
   if (r != VIX_OK || !f)
     return r;
-  engine_warn ("%s: belongs to a disk whose maker died; it is deleted with its extents", f->path);
   r = delete_extents (dirfd, dir, name, hidden);
   if (asprintf (&replacement, ".%s.tmp", hidden) == -1) {
     replacement = NULL;
@@ -148,7 +147,10 @@ unfinished_clear (int dirfd, const char *dir, const char *name)
   unlinkat (dirfd, replacement, 0); /* link_store_descriptor's */
   if (r == VIX_OK && unlinkat (dirfd, hidden, 0) == -1 && errno != ENOENT)
     r = report_errno (errno, f->path, "delete");
-  return r == VIX_OK ? directory_sync (dirfd, dir) : r;
+  if (r != VIX_OK)
+    return r;
+  engine_warn ("%s: was left by a process that died; deleted with the extents that it listed", f->path);
+  return directory_sync (dirfd, dir);
 }
 
 VixError
