@@ -229,10 +229,11 @@ write_record (const struct replacement *p)
 {
   const struct area *a = p->area;
   CLEANUP_FREE char *buf = malloc ((p->count + 1) * SECTOR_SIZE);
-  struct record record = { .magic = RECORD_MAGIC, .first = htole32 (p->first), .count = htole32 (p->count) };
+  struct record record = { .first = htole32 (p->first), .count = htole32 (p->count) };
 
   if (!buf)
     return report_no_memory ();
+  memcpy (record.magic, RECORD_MAGIC, sizeof record.magic);
   for (uint32_t i = 0; i < p->count; ++i)
     record.old[i] = htole64 (sector_sum (p->old + (p->first + i) * SECTOR_SIZE));
   memcpy (buf, p->new + p->first * SECTOR_SIZE, p->count * SECTOR_SIZE);

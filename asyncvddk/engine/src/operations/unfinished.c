@@ -100,7 +100,7 @@ lock_unfinished (int dirfd, const char *dir, const char *hidden, struct file **f
   return VIX_OK;
 }
 
-/* The entry of a dead process in the lock folder of the disk goes. */
+/* The entry of a dead process in the lock folder of a disk that is gone goes, too. */
 static VixError
 clear_lock (int dirfd, const char *dir, const char *name, const struct file *guard)
 {
@@ -122,8 +122,8 @@ unfinished_clear (int dirfd, const char *dir, const char *name)
 
   if (r != VIX_OK || !f)
     return r;
-  engine_warn ("%s: lists extents whose maker died; those that are of no disk are deleted with it", f->path);
-  r = clear_lock (dirfd, dir, name, f);
+  if (faccessat (dirfd, name, F_OK, AT_SYMLINK_NOFOLLOW) == -1)
+    r = clear_lock (dirfd, dir, name, f);
   if (r == VIX_OK)
     r = delete_extents (dirfd, dir, name, hidden);
   if (asprintf (&replacement, ".%s.tmp", hidden) == -1) {
@@ -133,7 +133,10 @@ unfinished_clear (int dirfd, const char *dir, const char *name)
   unlinkat (dirfd, replacement, 0); /* link_store_descriptor's */
   if (r == VIX_OK && unlinkat (dirfd, hidden, 0) == -1 && errno != ENOENT)
     r = report_errno (errno, f->path, "delete");
-  return r == VIX_OK ? directory_sync (dirfd, dir) : r;
+  if (r != VIX_OK)
+    return r;
+  engine_warn ("%s: was left by a process that died; deleted with the extents that it listed", f->path);
+  return directory_sync (dirfd, dir);
 }
 
 VixError
