@@ -42,3 +42,17 @@ def in_order(image: bytes | bytearray, wanted: list[int]) -> None:
     start = first_grain(image)
     assert list(grains(image).items()) == [(grain, start + place * GRAIN) for place, grain in enumerate(wanted)]
     assert len(image) == (start + len(wanted) * GRAIN) * SECTOR
+
+
+def with_table_between_grains(image: bytes) -> tuple[bytes, list[int]]:
+    """Move the second grain table, and its copy, to the first two places of grains that no entry leads to.
+
+    Returns the image and the sectors of the two.
+    """
+    result, fields = bytearray(image), header(image)
+    places = sorted(set(range(fields["overhead"], len(image) // SECTOR, GRAIN)) - set(entries(image).values()))[:2]
+    for directory, sector in zip((fields["gd_offset"], fields["rgd_offset"]), places, strict=True):
+        (table,) = struct.unpack_from("<I", image, directory * SECTOR + 4)
+        result[sector * SECTOR : (sector + 4) * SECTOR] = image[table * SECTOR : (table + 4) * SECTOR]
+        struct.pack_into("<I", result, directory * SECTOR + 4, sector)
+    return bytes(result), places

@@ -188,6 +188,23 @@ def test_a_full_disk_leaves_nothing_behind(engine: Engine, tmp_path: Path) -> No
     assert engine.read(engine.clone(tmp_path / "clone.vmdk", source)) == engine.read(source)
 
 
+def test_a_database_that_is_too_large_for_the_type_leaves_nothing_behind(engine: Engine, tmp_path: Path) -> None:
+    """A file that is descriptor and extent in one has room for 10 KiB of it."""
+    source = engine.create(tmp_path / "source.vmdk", 8192, MONOLITHIC_FLAT)
+    with engine.open(source) as disk:
+        for number in range(12):
+            disk.set_metadata(f"long{number}", "x" * 1000)
+    before = names(tmp_path)
+    for disk_type in (MONOLITHIC_SPARSE, STREAM_OPTIMIZED):
+        with pytest.raises(EngineError) as caught:
+            engine.clone(tmp_path / "clone.vmdk", source, disk_type)
+        assert caught.value.code == 44
+        assert names(tmp_path) == before
+    clone = engine.clone(tmp_path / "clone.vmdk", source, SPLIT_SPARSE)
+    with engine.open(clone, READ_ONLY) as disk:
+        assert disk.metadata("long11") == "x" * 1000
+
+
 def test_a_missing_source_or_folder_is_named(engine: Engine, tmp_path: Path) -> None:
     """Nothing is made."""
     engine.create(tmp_path / "source.vmdk", 8)

@@ -14,7 +14,7 @@ import pytest
 
 from tests.engine.craft import GRAIN, Sparse
 from tests.engine.driver import LOADER_ENVIRONMENT, READ_ONLY, SECTOR
-from tests.engine.grain_tables import GRAIN_BYTES, entries, grains
+from tests.engine.grain_tables import GRAIN_BYTES, entries, grains, with_table_between_grains
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -42,18 +42,6 @@ def disk() -> Sparse:
     fills = {grain: 0 if grain % 5 == 0 else grain % 250 + 1 for grain in places}
     lost = dict.fromkeys(places[10:16], 0)
     return Sparse(sectors=SECTORS, grains=fills, gt_entries=lost, rgt_entries=lost)
-
-
-def with_table_between_grains(image: bytes) -> bytes:
-    """Move the second grain table and its copy to where a grain was that nothing leads to."""
-    old = bytearray(image)
-    place = min(set(range(384, len(image) // SECTOR, GRAIN)) - set(entries(image).values()))
-    fields = struct.unpack_from("<QQ", image, 48)
-    for directory, sector in zip(fields, (place + 4, place), strict=True):
-        (table,) = struct.unpack_from("<I", image, directory * SECTOR + 4)
-        old[sector * SECTOR : (sector + 4) * SECTOR] = image[table * SECTOR : (table + 4) * SECTOR]
-        struct.pack_into("<I", old, directory * SECTOR + 4, sector)
-    return bytes(old)
 
 
 @dataclass
@@ -103,7 +91,7 @@ def changes(log: Path) -> Iterator[Change]:
         position += length
 
 
-def by_grain(content: bytes) -> dict[int, bytes]:
+def by_grain(content: bytes | bytearray) -> dict[int, bytes]:
     """Return the grains that are not all zeros; the last one is cut short."""
     found = {}
     for grain in range(-(-SECTORS // GRAIN)):
@@ -136,7 +124,7 @@ def recorder(gcc: str, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def survive(engine: Engine, path: Path, wanted: bytearray, call: str) -> None:
-    """The disk opens for reading, and for writing, which mends it; the work can be done again."""
+    """Open for reading, then for writing, which mends the disk; the work can be done again."""
     assert engine.read(path) == wanted
     with engine.open(path) as opened:
         getattr(opened, call)()
@@ -147,23 +135,42 @@ def survive(engine: Engine, path: Path, wanted: bytearray, call: str) -> None:
         assert opened.read(0, SECTORS) == wanted[:-SECTOR] + b"\xfe" * SECTOR
 
 
-@pytest.mark.parametrize("layout", ["tables first", "table between grains"])
-@pytest.mark.parametrize("call", ["shrink", "defragment"])
-def test_no_grain_is_lost_when_the_power_fails(
-    call: str, layout: str, recorder: Path, library: Path, engine: Engine, qemu: Qemu, tmp_path: Path
-) -> None:
-    """At random ones of the changes, with any sectors since the last sync lost: both copies of the tables lead to the content."""
-    image = disk().build() if layout == "tables first" else with_table_between_grains(disk().build())
+@dataclass
+class Recorded:
+    """A disk, and all that was done to its file."""
+
+    call: str
+    path: Path
+    image: bytes
+    wanted: bytearray
+    changes: list[Change]
+
+
+@pytest.fixture(params=["shrink", "defragment", "shrink around tables", "defragment around tables"])
+def recorded(request: pytest.FixtureRequest, recorder: Path, library: Path, engine: Engine, tmp_path: Path) -> Recorded:
+    """Record one run, of a disk whose tables come first or lie between the grains."""
+    call, _, around = request.param.partition(" ")
+    image = disk().build()
+    if around:
+        image, _ = with_table_between_grains(image)
     path, log, settings = tmp_path / "disk.vmdk", tmp_path / "log", tmp_path / "settings"
     path.write_bytes(image)
     settings.write_text(f"openEngine.compactStepBytes={STEP}\n", "utf-8")
     wanted = engine.read(path)
-    present = by_grain(wanted)
-    assert lost_grains(image, present) == set()
-    command = [recorder, library, settings, path, log, f"VixDiskLib_{call.capitalize()}"]
+    command: list[str | Path] = [recorder, library, settings, path, log, f"VixDiskLib_{call.capitalize()}"]
     subprocess.run(command, check=True, env=LOADER_ENVIRONMENT)
-    choose, storage, synced = random.Random(call), Storage(bytearray(image)), 0
-    for change in changes(log):
+    return Recorded(call, path, image, wanted, list(changes(log)))
+
+
+def test_no_grain_is_lost_when_the_power_fails(recorded: Recorded, engine: Engine, qemu: Qemu) -> None:
+    """At random ones of the changes, with any sectors since the last sync lost.
+
+    Both copies of the tables lead to the content, each by itself, and the engine mends what differs.
+    """
+    path, wanted, present = recorded.path, recorded.wanted, by_grain(recorded.wanted)
+    choose, storage, synced = random.Random(recorded.call), Storage(bytearray(recorded.image)), 0
+    assert lost_grains(recorded.image, present) == set()
+    for change in recorded.changes:
         storage.take(change)
         synced += change[0] == "S"
         if choose.random() > SHARE:
@@ -172,10 +179,11 @@ def test_no_grain_is_lost_when_the_power_fails(
             assert lost_grains(crash, present) == set()
             if choose.random() < OPENED:
                 path.write_bytes(crash)
-                survive(engine, path, wanted, call)
-    assert synced > 4  # noqa: PLR2004 (more than one step)
+                survive(engine, path, wanted, recorded.call)
+    assert synced > 4
     path.write_bytes(storage.applied(storage.pending))
     qemu.check(path)
-    assert len(path.read_bytes()) < len(image)
-    if call == "defragment":
-        assert list(grains(path.read_bytes()).values()) == sorted(grains(path.read_bytes()).values())
+    assert path.stat().st_size < len(recorded.image)
+    if recorded.call == "defragment":
+        places = list(grains(path.read_bytes()).values())
+        assert places == sorted(places)

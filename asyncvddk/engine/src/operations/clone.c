@@ -55,7 +55,7 @@ clone_params (struct disk *from, const VixDiskLibCreateParams *p)
 }
 
 struct clone {
-  struct disk *from, *to;
+  struct disk *from;
   VixDiskLibCreateParams params;
   struct creation creation;
   struct doomed old; /* if creation.replace */
@@ -111,26 +111,35 @@ write_content (void *opaque, uint64_t start, uint64_t count, const uint8_t *data
   return disk_write (opaque, start, count, data);
 }
 
-/* Opens the new disk under its temporary name, and fills it. */
 static VixError
-fill (struct clone *c)
+write_all (const struct clone *c, struct disk *to)
 {
-  const struct creation *creation = &c->creation;
+  VixError r = clone_metadata (c->from, to->top->descriptor);
+
+  if (r == VIX_OK)
+    r = link_store_descriptor (to->top);
+  return r == VIX_OK ? clone_content (c->from, write_content, to, c->creation.progress, CREATION_PERCENT) : r;
+}
+
+/* Opens the new disk under its temporary name, fills it, and opens it once more: what cannot be opened is no clone. */
+static VixError
+fill (const struct clone *c)
+{
   CLEANUP_FREE char *path = NULL;
+  struct disk *to;
   VixError r, closed;
 
-  if (asprintf (&path, "%s/%s", creation->dir, creation->temporary) == -1)
+  if (asprintf (&path, "%s/%s", c->creation.dir, c->creation.temporary) == -1)
     return report_no_memory ();
-  r = disk_open (path, 0, &c->to);
+  r = disk_open (path, 0, &to);
   if (r != VIX_OK)
     return r;
-  r = clone_metadata (c->from, c->to->top->descriptor);
-  if (r == VIX_OK)
-    r = link_store_descriptor (c->to->top);
-  if (r == VIX_OK)
-    r = clone_content (c->from, write_content, c->to, creation->progress, CREATION_PERCENT);
-  closed = disk_close (c->to);
-  return r == VIX_OK ? closed : r;
+  r = write_all (c, to);
+  closed = disk_close (to);
+  if (r != VIX_OK || closed != VIX_OK)
+    return r != VIX_OK ? r : closed;
+  r = disk_open (path, VIXDISKLIB_FLAG_OPEN_READ_ONLY, &to);
+  return r == VIX_OK ? disk_close (to) : r;
 }
 
 static bool

@@ -47,14 +47,15 @@ same_adapter (struct disk *from, const struct descriptor *to)
   return theirs && ours && strcasecmp (theirs, ours) == 0;
 }
 
-/* Adds one key; the geometry only if it is that of the same adapter. */
+/* Adds one key, unless it is one that could not be written as metadata; the geometry only if it is that of the same
+ * adapter. */
 static VixError
 carry (struct disk *from, const char *key, bool geometry, struct descriptor *to)
 {
   VixError r;
   CLEANUP_FREE char *value = NULL;
 
-  if (is_own (key) || (!geometry && strncasecmp (key, "geometry.", 9) == 0))
+  if (is_own (key) || !descriptor_valid_name (key) || (!geometry && strncasecmp (key, "geometry.", 9) == 0))
     return VIX_OK;
   value = read_value (from, key, &r);
   return r == VIX_OK ? descriptor_ddb_set (to, key, value) : r;

@@ -91,6 +91,8 @@ compact_disk (struct disk *d, const struct compaction *job, struct progress *pro
   r = progress_tell (progress, 0);
   if (r == VIX_OK)
     r = compact_extents (d, job, progress);
+  if (r == VIX_OK)
+    r = progress_tell (progress, 100);
   atomic_store (&d->in_steps, false);
-  return r == VIX_OK ? progress_tell (progress, 100) : r;
+  return r;
 }

@@ -25,14 +25,16 @@
 #define SPLIT_SECTORS 4192256ull
 #define SPLIT_SECTORS_LARGE 8323072ull
 
+#define KIND(type, line, ...) { .create_type = (type), .line_type = (line), __VA_ARGS__ }
+
 static const struct kind kinds[] = {
-  [VIXDISKLIB_DISK_MONOLITHIC_SPARSE] = { "monolithicSparse", "SPARSE", .sparse = true },
-  [VIXDISKLIB_DISK_MONOLITHIC_FLAT] = { "monolithicFlat", "FLAT" },
-  [VIXDISKLIB_DISK_SPLIT_SPARSE] = { "twoGbMaxExtentSparse", "SPARSE", .sparse = true, .split = true },
-  [VIXDISKLIB_DISK_SPLIT_FLAT] = { "twoGbMaxExtentFlat", "FLAT", .split = true },
-  [VIXDISKLIB_DISK_VMFS_FLAT] = { "vmfs", "VMFS" },
-  [VIXDISKLIB_DISK_STREAM_OPTIMIZED] = { "streamOptimized", "SPARSE", .sparse = true, .stream = true },
-  [VIXDISKLIB_DISK_VMFS_THIN] = { "vmfs", "VMFS", .thin = true },
+  [VIXDISKLIB_DISK_MONOLITHIC_SPARSE] = KIND ("monolithicSparse", "SPARSE", .sparse = true),
+  [VIXDISKLIB_DISK_MONOLITHIC_FLAT] = KIND ("monolithicFlat", "FLAT", .sparse = false),
+  [VIXDISKLIB_DISK_SPLIT_SPARSE] = KIND ("twoGbMaxExtentSparse", "SPARSE", .sparse = true, .split = true),
+  [VIXDISKLIB_DISK_SPLIT_FLAT] = KIND ("twoGbMaxExtentFlat", "FLAT", .split = true),
+  [VIXDISKLIB_DISK_VMFS_FLAT] = KIND ("vmfs", "VMFS", .sparse = false),
+  [VIXDISKLIB_DISK_STREAM_OPTIMIZED] = KIND ("streamOptimized", "SPARSE", .sparse = true, .stream = true),
+  [VIXDISKLIB_DISK_VMFS_THIN] = KIND ("vmfs", "VMFS", .thin = true),
 };
 
 const struct kind *
