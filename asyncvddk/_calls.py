@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
+from asyncvddk._worker import hold_cancellation
 from asyncvddk.errors import NativeError, VddkError, native_error
 from asyncvddk.native import _core, _memory
 from asyncvddk.native._functions import FUNCTIONS, Thread
 
 if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
     from asyncvddk._worker import Hold, Progress, Worker
     from asyncvddk.native._loader import Library
 
@@ -44,6 +47,26 @@ class Calls:
         answer = await self.raw(name, *args, keep=keep, hold=hold, progress=progress)
         if answer:
             raise await self.error(name, answer, path)
+
+    async def long(  # noqa: PLR0913  (each is a choice of its own)
+        self,
+        name: str,
+        *args: int,
+        last: tuple[int, ...] = (),
+        path: str,
+        keep: object = None,
+        progress: Callable[[int], object] | None = None,
+        unmake: Callable[[Hold], Awaitable[None]] | None = None,
+    ) -> None:
+        """Call ``VixDiskLib_<name>(*args, progress function, its data, *last)``, which works on a whole disk.
+
+        ``progress`` gets percentages on the loop. Cancelled, the library is asked to stop by what its progress function
+        returns, and is waited for; ``unmake`` removes what a library made that did not stop in time. Raises as a call.
+        """
+        with hold_cancellation(shield=False) as hold, self.worker.progress(progress) as teller:
+            await self(name, *args, *teller.arguments, *last, path=path, keep=keep, hold=hold, progress=teller)
+            if hold and unmake is not None:
+                await unmake(hold)
 
     async def raw(
         self,

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import os
 from contextlib import AsyncExitStack
 from typing import TYPE_CHECKING, Self
 
+from asyncvddk import _sectors
 from asyncvddk._access import NativeParams
 from asyncvddk._calls import Calls
 from asyncvddk._closing import Busy, CloseOnce, undo
@@ -14,7 +16,7 @@ from asyncvddk._disk import AsyncDisk
 from asyncvddk._opening import Opening
 from asyncvddk._worker import Hold, Worker, hold_cancellation
 from asyncvddk.errors import ClosedError
-from asyncvddk.models import OpenFlags
+from asyncvddk.models import AdapterType, DiskType, OpenFlags
 from asyncvddk.native import _marshal, _memory
 
 if TYPE_CHECKING:
@@ -105,7 +107,7 @@ class Connection:
                 if cell.value:
                     await undo(lambda: self._close_handle(cell.value), exc)
                 raise
-            disk = AsyncDisk(self._calls, cell.value, name, self._disks.discard)
+            disk = AsyncDisk(self._calls, cell.value, name, self._disks.discard, self._unlink)
             self._disks.add(disk)
             try:
                 await disk.load()
@@ -133,24 +135,112 @@ class Connection:
         """
         name = self._path(path)
         native, struct = _marshal.c_path(name), _marshal.create_params(params)
-        handle, text = self._connected("create"), _memory.bytes_address(native)
-        worker = self._calls.worker
-        with self._steps, hold_cancellation(shield=False) as hold, worker.progress(progress) as teller:
-            arguments = (text, _memory.address_of(struct), *teller.arguments)
-            await self._calls(
-                "Create", handle, *arguments, path=name, keep=(native, struct), hold=hold, progress=teller
+        arguments = (self._connected("create"), _memory.bytes_address(native), _memory.address_of(struct))
+        unmake = functools.partial(self._unlink, name)
+        with self._steps:
+            await self._calls.long(
+                "Create", *arguments, path=name, keep=(native, struct), progress=progress, unmake=unmake
             )
-            if hold:
-                await self._calls("Unlink", handle, text, path=name, keep=native, hold=hold)
+
+    async def clone(  # noqa: PLR0913  (each is a choice of its own)
+        self,
+        path: str | os.PathLike[str],
+        source: str | os.PathLike[str],
+        *,
+        source_connection: Connection | None = None,
+        disk_type: DiskType = DiskType.MONOLITHIC_SPARSE,
+        adapter: AdapterType = AdapterType.SCSI_LSILOGIC,
+        hw_version: int = 13,
+        overwrite: bool = False,
+        progress: Callable[[int], object] | None = None,
+    ) -> None:
+        """Copy the disk ``source``, its parents' content included, to a new one of ``disk_type`` at ``path``.
+
+        ``source`` is opened through ``source_connection`` (default: this one). The copy has the size of the source and
+        no parent. With ``overwrite`` a disk at ``path`` is replaced, else its presence is an error. On a server
+        the last five choices mean nothing: the server decides (VMware's guide). ``progress`` gets percentages on the
+        event loop.
+
+        Raises DiskExistsError, DiskNotFoundError, DiskFullError, DiskLockedError, another NativeError by code,
+        ClosedError. Cancelled, the library is asked to stop; no copy is left, and a disk that was to be overwritten
+        is as it was, unless the copy was complete already.
+        """
+        name = self._path(path)
+        origin = source_connection or self
+        source_name = origin._path(source)  # noqa: SLF001  (of the same class, here and below)
+        natives = _marshal.c_path(name), _marshal.c_path(source_name)
+        struct = _marshal.clone_params(disk_type, adapter, hw_version)
+        to = self._connected("clone"), _memory.bytes_address(natives[0])
+        of = origin._connected("clone"), _memory.bytes_address(natives[1])  # noqa: SLF001
+        with self._steps, origin._steps:  # noqa: SLF001
+            await self._calls.long(
+                *("Clone", *to, *of, _memory.address_of(struct)),
+                last=(int(overwrite),),
+                path=f"{source_name} to {name}",
+                keep=(natives, struct),
+                progress=progress,
+                unmake=None if overwrite else functools.partial(self._unlink, name),
+            )
+
+    async def grow(
+        self,
+        path: str | os.PathLike[str],
+        size: int,
+        *,
+        update_geometry: bool = True,
+        progress: Callable[[int], object] | None = None,
+    ) -> None:
+        """Give a local disk that is not open, and has neither parent nor children, a larger size.
+
+        ``size`` is the new capacity in bytes, a multiple of 512; what is added reads as zeros. ``update_geometry``
+        brings the cylinders noted in the disk in line. ``progress`` gets percentages on the event loop.
+
+        Raises ValueError, DiskNotFoundError, DiskLockedError, DiskFullError, another NativeError by code, ClosedError.
+        Cancelled, the library is asked to stop: the disk has its old size then, or the new one.
+        """
+        name = self._path(path)
+        native = _marshal.c_path(name)
+        sectors = _sectors.whole_sectors(size)
+        arguments = (self._connected("grow"), _memory.bytes_address(native), sectors, int(update_geometry))
+        with self._steps:
+            await self._calls.long("Grow", *arguments, path=name, keep=native, progress=progress)
+
+    async def rename(self, path: str | os.PathLike[str], target: str | os.PathLike[str]) -> None:
+        """Rename a local disk that is not open, its extents with it; children of it do not learn its new name.
+
+        Raises DiskNotFoundError, DiskExistsError, DiskLockedError, another NativeError by code, ClosedError.
+        """
+        names = self._path(path), self._path(target)
+        natives = tuple(map(_marshal.c_path, names))
+        self._connected("rename")
+        await self._calls(
+            "Rename", *map(_memory.bytes_address, natives), path=f"{names[0]} to {names[1]}", keep=natives
+        )
+
+    async def check_repair(self, path: str | os.PathLike[str], *, repair: bool = False) -> None:
+        """Check the tables of a local sparse disk; with ``repair`` mend what can be mended.
+
+        Returns when the disk is sound, or has been mended. Without ``repair`` nothing is written.
+
+        Raises NeedsRepairError (``repair`` can mend it), InvalidDiskError (it cannot, or is no disk),
+        DiskNotFoundError, DiskLockedError, another NativeError by code, ClosedError. The error's text has the findings.
+        """
+        name = self._path(path)
+        native = _marshal.c_path(name)
+        arguments = (self._connected("check_repair"), _memory.bytes_address(native), int(repair))
+        await self._calls("CheckRepair", *arguments, path=name, keep=native)
 
     async def unlink(self, path: str | os.PathLike[str]) -> None:
         """Delete a local disk with all its extents; its parents stay.
 
         Raises DiskNotFoundError, DiskLockedError, another NativeError by code.
         """
-        name = self._path(path)
-        native = _marshal.c_path(name)
-        await self._calls("Unlink", self._connected("unlink"), _memory.bytes_address(native), path=name, keep=native)
+        self._connected("unlink")
+        await self._unlink(self._path(path))
+
+    async def _unlink(self, path: str, hold: Hold | None = None) -> None:
+        native = _marshal.c_path(path)
+        await self._calls("Unlink", self._handle, _memory.bytes_address(native), path=path, keep=native, hold=hold)
 
     @property
     def closed(self) -> bool:

@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
+import functools
+import os
 from contextlib import AsyncExitStack
 from typing import TYPE_CHECKING, Final
 
 from asyncvddk import _metadata, _sectors
-from asyncvddk._closing import CloseOnce
+from asyncvddk._closing import Busy, CloseOnce
 from asyncvddk._events import Events
 from asyncvddk._ranges import RangeLocks
-from asyncvddk.errors import ClosedError, NotSupportedError
-from asyncvddk.models import SECTOR_SIZE, Block
+from asyncvddk.errors import ChainError, ClosedError, NotSupportedError
+from asyncvddk.models import SECTOR_SIZE, Block, DiskType
 from asyncvddk.native import _core, _marshal, _memory
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Iterator
+    from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 
     from typing_extensions import Buffer
 
@@ -41,13 +43,23 @@ class AsyncDisk:
     uses the buffer, then ``CancelledError`` is raised. The disk stays usable.
     """
 
-    def __init__(self, calls: Calls, handle: int, path: str, on_close: Callable[[AsyncDisk], object]) -> None:
-        """Belongs to ``Connection.open``."""
+    def __init__(
+        self,
+        calls: Calls,
+        handle: int,
+        path: str,
+        on_close: Callable[[AsyncDisk], object],
+        unlink: Callable[[str, Hold], Awaitable[None]],
+    ) -> None:
+        """Belongs to ``Connection.open``; ``unlink`` deletes a disk of the connection."""
         self.path = path
         """Name it was opened by."""
         self._calls = calls
         self._handle = handle
+        self._attached = 0  # the handle, once it belongs to a child
         self._on_close = on_close
+        self._unlink = unlink
+        self._lent = Busy()
         self._writes = RangeLocks()
         self._owned = AsyncExitStack()
         self._closing = CloseOnce()
@@ -253,12 +265,93 @@ class AsyncDisk:
         """
         await _metadata.write(self._call, name, value)
 
+    async def create_child(
+        self,
+        path: str | os.PathLike[str],
+        *,
+        disk_type: DiskType = DiskType.MONOLITHIC_SPARSE,
+        progress: Callable[[int], object] | None = None,
+    ) -> None:
+        """Create an empty local disk at ``path`` that shows this one's content until it is written to (a redo log).
+
+        ``disk_type`` is MONOLITHIC_SPARSE or SPLIT_SPARSE. Write to this disk no more afterwards: its children could
+        not be opened. ``progress`` gets percentages on the event loop.
+
+        Raises DiskExistsError, DiskFullError, ChainError (the chain is too long), another NativeError by code,
+        ClosedError. Cancelled, the library is asked to stop, and a child that it has completed all the same is removed.
+        """
+        name = os.path.abspath(os.fspath(path))  # noqa: ASYNC240, PTH100  (asks no disk; links stay as they are)
+        native = _marshal.c_path(name)
+        arguments = (self._open_handle("create_child"), _memory.bytes_address(native), int(disk_type))
+        unmake = functools.partial(self._unlink, name)
+        with self._lent:
+            await self._calls.long("CreateChild", *arguments, path=name, keep=native, progress=progress, unmake=unmake)
+
+    async def is_attach_possible(self, parent: AsyncDisk) -> bool:
+        """Tell whether ``attach`` to ``parent`` would go well. Raises NativeError by code, ClosedError."""
+        try:
+            await self._call_with_parent("IsAttachPossible", parent)
+        except ChainError as exc:
+            _logger.debug("attach_impossible", disk=self.path, parent=parent.path, reason=str(exc))
+            return False
+        return True
+
+    async def attach(self, parent: AsyncDisk) -> None:
+        """Put this disk, opened with ``SINGLE_LINK``, on top of ``parent`` and its parents; it then reads as the chain.
+
+        Both are open for reading. ``parent`` can only be closed afterwards, also when this fails.
+
+        Raises ChainError (the content or the size of the two does not fit), another NativeError by code, ClosedError.
+        """
+        try:
+            await self._call_with_parent("Attach", parent)
+        finally:
+            parent._attached, parent._handle = parent._handle, 0
+
+    async def _call_with_parent(self, name: str, parent: AsyncDisk) -> None:
+        handles = parent._open_handle(name), self._open_handle(name)
+        with self._lent, parent._lent:
+            await self._calls(name, *handles, path=f"{parent.path} as parent of {self.path}")
+
+    async def space_needed_for_clone(self, disk_type: DiskType = DiskType.UNKNOWN) -> int:
+        """Return bytes that a clone of ``disk_type`` would take; UNKNOWN: the type of this disk.
+
+        Raises NativeError by code, ClosedError.
+        """
+        cell = _memory.Cell()
+        await self._call("SpaceNeededForClone", int(disk_type), cell.address, keep=cell)
+        return cell.value
+
+    async def shrink(self, *, progress: Callable[[int], object] | None = None) -> None:
+        """Give the grains of a local sparse base disk that hold only zeros back to the file system; the size stays.
+
+        ``progress`` gets percentages on the event loop. Raises UnsupportedError (a child, or not sparse),
+        AccessDeniedError (open for reading only), another NativeError by code, ClosedError. Cancelled, the library is
+        asked to stop; what it has done stays done.
+        """
+        await self._rebuild("Shrink", progress)
+
+    async def defragment(self, *, progress: Callable[[int], object] | None = None) -> None:
+        """Put the grains of a local sparse disk in the order of its content; flat disks have nothing to do.
+
+        ``progress`` gets percentages on the event loop. Raises AccessDeniedError (open for reading only), another
+        NativeError by code, ClosedError. Cancelled, the library is asked to stop; what it has done stays done.
+        """
+        await self._rebuild("Defragment", progress)
+
+    async def _rebuild(self, name: str, progress: Callable[[int], object] | None) -> None:
+        if self._mode:
+            await self._call("Wait")
+        with self._lent:
+            await self._calls.long(name, self._open_handle(name), path=self.path, progress=progress)
+
     async def _call(self, name: str, *args: int, keep: object = None, hold: Hold | None = None) -> None:
         await self._calls(name, self._open_handle(name), *args, path=self.path, keep=keep, hold=hold)
 
     def _open_handle(self, what: str) -> int:
         if not self._handle:
-            raise ClosedError(f"AsyncDisk.{what}: {self.path} is closed")
+            state = "was attached to a child and can only be closed" if self._attached else "is closed"
+            raise ClosedError(f"AsyncDisk.{what}: {self.path} {state}")
         return self._handle
 
     async def aclose(self) -> None:
@@ -270,11 +363,12 @@ class AsyncDisk:
         await self._closing.run(self._close)
 
     async def _close(self, hold: Hold) -> None:
-        handle, self._handle = self._handle, 0
+        await self._lent.over(hold)
+        handle, self._handle = self._handle or self._attached, 0
         async with self._owned, AsyncExitStack() as steps:
             steps.callback(self._on_close, self)
             if self._calls.worker.closed:
                 return  # given up: no call can be made any more
             steps.push_async_callback(self._calls, "Close", handle, path=self.path, hold=hold)
-            if self._mode:
+            if self._mode and not self._attached:
                 await self._calls("Wait", handle, path=self.path, hold=hold)

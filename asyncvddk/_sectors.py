@@ -89,6 +89,13 @@ def plan_queries(first: int, end: int, capacity: int, chunk: int) -> tuple[list[
     return windows, tail
 
 
+def whole_sectors(size: int) -> int:
+    """Return the sectors of a disk of ``size`` bytes. Raises ValueError unless they are whole and at least one."""
+    if not 0 < size < 1 << 63 or size % SECTOR_SIZE:
+        raise ValueError(f"size={size}: a disk has a positive multiple of {SECTOR_SIZE} bytes, below 2**63")
+    return size // SECTOR_SIZE
+
+
 def check_chunk(chunk_size: int) -> int:
     """Return a chunk size in sectors. Raises ValueError for one that the library would refuse."""
     smallest, largest = MIN_CHUNK_SECTORS * SECTOR_SIZE, MAX_CHUNK_SECTORS * SECTOR_SIZE

@@ -62,7 +62,7 @@ def test_continuous_integration_runs_the_two_first_commands() -> None:
     assert [number for number, _ in re.findall(r'-c "\$\{commands\[(\d)\]\}"(.*)', script)] == ["0", "1"]
 
 
-@pytest.mark.parametrize("text", PYTHON, ids=lambda text: text.splitlines()[0])
+@pytest.mark.parametrize("text", PYTHON, ids=range(len(PYTHON)))
 def test_python_snippet_prints_what_its_comments_say(text: str, tmp_path: Path) -> None:
     """The comments behind the print calls are the output, line by line."""
     expected = re.findall(r"^\s*print\(.*?\)  # (.*)$", text, re.MULTILINE)

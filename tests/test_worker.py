@@ -114,7 +114,7 @@ async def test_abandoned_worker_gives_everybody_an_error_at_once(pipe: tuple[int
 
 async def _ended(name: str) -> None:
     """Wait until no thread of that name is left: one that frees itself tells nobody."""
-    while any(_comm(task) == name for task in Path("/proc/self/task").iterdir()):  # noqa: ASYNC110, ASYNC240
+    while any(_comm(task) == name for task in Path("/proc/self/task").iterdir()):  # noqa: ASYNC110
         await asyncio.sleep(0)
 
 

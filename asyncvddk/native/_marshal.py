@@ -15,7 +15,7 @@ from asyncvddk.native import _structs
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from asyncvddk.models import ConnectParams, CreateParams, Secret
+    from asyncvddk.models import ConnectParams, CreateParams, DiskType, Secret
 
 _SECTOR_SIZES_SINCE: Final = 7
 
@@ -160,6 +160,11 @@ def create_params(params: CreateParams) -> _structs.CreateParams:
         hwVersion=params.hw_version,
         capacity=params.size // SECTOR_SIZE,
     )
+
+
+def clone_params(disk_type: DiskType, adapter: AdapterType, hw_version: int) -> _structs.CreateParams:
+    """Return the C form of what a clone shall be; its capacity is that of its source."""
+    return _structs.CreateParams(diskType=disk_type, adapterType=adapter, hwVersion=hw_version)
 
 
 def disk_info(address: int, library_major: int | None) -> DiskInfo:

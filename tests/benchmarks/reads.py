@@ -110,7 +110,7 @@ async def measure(path: Path) -> None:
     """Print one line for each case."""
     async with AsyncExitStack() as stack:
         vddk = await stack.enter_async_context(Vddk())
-        if not path.exists():  # noqa: ASYNC240  (nothing else runs yet)
+        if not path.exists():
             await make_disk(vddk, path)
         disks = [await stack.enter_async_context(vddk.open_disk(path)) for _ in range(8)]
         for size, in_flight in ((4 * MIB, 8), (MIB, 8)):

@@ -34,7 +34,7 @@
  *   openEngine.compactStepBytes = 67108864  what Shrink and Defragment move before they sync
  *
  * openEngine.parentRoots = /a:/b:.  keeps the parents of local disks in or below these folders, "." being that of the child;
- * without it they may lie anywhere: see disk/parent.c.
+ * without it they may lie anywhere.  Whoever opens disks of others should set it: see disk/parent.c.
  *
  * Of VDDK's keys these are obeyed, all others accepted:
  *
