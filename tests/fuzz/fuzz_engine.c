@@ -23,7 +23,7 @@ int LLVMFuzzerTestOneInput (const uint8_t *data, size_t size);
 
 static const char *folder;
 static int dirfd_of_folder;
-static char path[4096], other[4096];
+static char path[4096], other[4096], renamed[4096];
 static uint8 buffer[BUFFER_SECTORS * 512];
 static VixDiskLibConnection connection;
 
@@ -38,7 +38,7 @@ take_text (const char *fmt, va_list args)
     fputs (line, stderr);
 }
 
-/* To be seen in coverage: the harness itself must not break. */
+/* The harness itself must not break, and a promise of the engine must hold. */
 static void
 must (int condition, const char *what)
 {
@@ -59,6 +59,7 @@ LLVMFuzzerInitialize (int *argc, char ***argv)
   must (folder && (dirfd_of_folder = open (folder, O_RDONLY | O_DIRECTORY)) != -1, "FUZZ_FOLDER names no folder");
   snprintf (path, sizeof path, "%s/%s", folder, container_names[0]);
   snprintf (other, sizeof other, "%s/other.vmdk", folder);
+  snprintf (renamed, sizeof renamed, "%s/renamed.vmdk", folder);
   signal (SIGXFSZ, SIG_IGN);
   setrlimit (RLIMIT_FSIZE, &largest);
   must (VixDiskLib_InitEx (8, 0, take_text, take_text, take_text, NULL, NULL) == VIX_OK, "InitEx");
@@ -164,10 +165,12 @@ static void
 use_disk (VixDiskLibHandle handle, uint8_t flags)
 {
   VixDiskLibInfo *info = NULL;
+  uint64 space;
 
   if (VixDiskLib_GetInfo (handle, &info) != VIX_OK)
     return;
   query_metadata (handle);
+  VixDiskLib_SpaceNeededForClone (handle, VIXDISKLIB_DISK_SPLIT_SPARSE, &space);
   query_blocks (handle, info->capacity);
   transfer (handle, info->capacity, flags);
   if (flags & RUN_SHRINK)
@@ -184,7 +187,10 @@ use_disk (VixDiskLibHandle handle, uint8_t flags)
 static void
 use_path (uint8_t flags, uint64 capacity)
 {
-  VixDiskLibCreateParams params = { VIXDISKLIB_DISK_MONOLITHIC_SPARSE, VIXDISKLIB_ADAPTER_SCSI_LSILOGIC, 13, capacity, 0, 0 };
+  VixDiskLibCreateParams params = { .diskType = VIXDISKLIB_DISK_MONOLITHIC_SPARSE,
+                                    .adapterType = VIXDISKLIB_ADAPTER_SCSI_LSILOGIC,
+                                    .hwVersion = 13,
+                                    .capacity = capacity };
 
   if ((flags & RUN_GROW) && capacity > 0)
     VixDiskLib_Grow (connection, path, capacity + 70000, TRUE, NULL, NULL);
@@ -193,6 +199,10 @@ use_path (uint8_t flags, uint64 capacity)
   VixDiskLib_CheckRepair (connection, path, FALSE);
   if ((flags & RUN_REPAIR) && VixDiskLib_CheckRepair (connection, path, TRUE) == VIX_OK)
     must (VixDiskLib_CheckRepair (connection, path, FALSE) == VIX_OK, "a repaired disk is not clean");
+  if (VixDiskLib_Rename (path, renamed) == VIX_OK)
+    VixDiskLib_Unlink (connection, renamed);
+  else
+    VixDiskLib_Unlink (connection, path);
 }
 
 int
