@@ -3,8 +3,9 @@
  * A disk of several files: the extents get their new names in addition to the old ones (hard links), then the new
  * descriptor appears, complete, then the old one becomes the list of what is to go (unfinished.h), then the old names of
  * the extents and the list go.  At every moment one of the two descriptors is there with all that it lists; between the
- * second and the third step both are, of one and the same disk.  File systems without hard links have the extents renamed one by one right before the new descriptor appears:
- * there, and only there, a crash in that moment leaves files that must be renamed by hand.
+ * second and the third step both are, of one and the same disk.  Unlink of the old name ends what died behind that.  File
+ * systems without hard links have the extents renamed one by one right before the new descriptor appears: there, and
+ * only there, a crash in that moment leaves files that must be renamed by hand.
  *
  * A disk of one file is renamed by the file system; the name inside it, which nobody relies on, follows. */
 #define _GNU_SOURCE
