@@ -129,8 +129,6 @@ class Model:
         assert disk.read(start, count) == self.content[start * SECTOR : (start + count) * SECTOR]
 
 
-SLOW_AND_SHARED = [HealthCheck.function_scoped_fixture, HealthCheck.too_slow, HealthCheck.data_too_large]
-
 DATA = st.tuples(st.sampled_from((1, 2, 5, 64, 127, 128, 129, 300, 2000)), st.integers(0, 6))
 
 
