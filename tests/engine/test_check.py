@@ -93,6 +93,9 @@ MENDABLE = {
     "both directories lost an entry and one table a grain": Case(
         Sparse(gd_entries={0: BEYOND}, rgd_entries={0: 0}, gt_entries={2: 0})
     ),
+    "one entry a sector off, its copy lost": Case(large({1: 36}, {0: 0, 1: 0})),
+    "entry leads to the copy of another table": Case(large({0: 26}, {0: 0, 1: 0})),
+    "entries of both directories in each other's places": Case(large({0: 23, 1: 21}, {0: 256, 1: 31})),
     "directory at 0": Case(header(gd_offset=0)),
     "directory in the descriptor": Case(header(gd_offset=20)),
     "directory behind the end": Case(header(gd_offset=BEYOND)),

@@ -7,7 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias
 
-from hypothesis import HealthCheck, assume, given, settings
+from hypothesis import HealthCheck, assume, example, given, settings
 from hypothesis import strategies as st
 
 from tests.engine.craft import GRAIN, SECTOR, TABLE, Sparse
@@ -59,6 +59,7 @@ def save(folder: Path, disk: Sparse, damage: dict[int, bytes]) -> Path:
 
 
 @settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@example(tables=({}, {}), directories=({1: 36}, {0: 0, 1: 0}))
 @given(tables=st.tuples(table_damage, table_damage), directories=st.tuples(directory_damage, directory_damage) | header)
 def test_a_repair_of_random_damage_keeps_what_was_not_damaged(
     engine: Engine, tables: tuple[Entries, Entries], directories: tuple[Entries, Entries] | dict[int, bytes]

@@ -230,3 +230,15 @@ def test_copies_of_tables_are_compared_on_disks_too_large_to_look_through_at_ope
                 assert engine.code("Defragment", disk.handle, None, None) == code
     with engine.open(path) as disk:
         assert disk.read(4 * GRAIN, 1) == disk.read((9 << 20) * GRAIN, 1) == b"\x11" * SECTOR
+
+
+def test_holes_of_the_file_take_no_memory(engine: Engine, tmp_path: Path) -> None:
+    """A file that claims 256 GiB of grains is compacted in the memory that its grains need."""
+    path = Sparse(header={"grain_size": 8}).save(tmp_path / "disk.vmdk")
+    with path.open("r+b") as file:
+        file.truncate(1 << 38)
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    with engine.open(path) as disk:
+        disk.defragment()
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 64 << 10  # KiB
+    assert path.stat().st_size < 1 << 20

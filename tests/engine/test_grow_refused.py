@@ -167,3 +167,35 @@ def test_a_growth_that_was_interrupted_is_taken_back(engine: Engine, qemu: Qemu,
         qemu.same(path, Sparse().content())
         engine.grow(path, 20000)
         qemu.same(path, Sparse().content() + bytes((20000 - 8192) * SECTOR))
+
+
+def test_an_entry_behind_the_end_in_the_copy_of_a_table_only_is_found(engine: Engine, tmp_path: Path) -> None:
+    """It would be a grain of the grown disk, for whoever reads the copy: a repair among them."""
+    path = Sparse(rgt_entries={100: 128 + 128}).save(tmp_path / "disk.vmdk")
+    assert refused(engine, path, 65536).code == 16006
+    engine.check(path, repair=True)
+    engine.grow(path, 65536)
+    engine.check(path)
+
+
+def test_the_rest_of_a_last_grain_is_cleared_only_where_grains_are(engine: Engine, tmp_path: Path) -> None:
+    """The tables of a very large disk are not looked at when it is opened, but the last one when it grows."""
+    sectors = 32769 * 65536 - 64
+    path = engine.create(tmp_path / "disk.vmdk", sectors, MONOLITHIC_SPARSE)
+    with path.open("r+b") as file:
+        for places in ((48, 56), (48,), (56,)):
+            for place in (48, 56):
+                file.seek(place)
+                (directory,) = struct.unpack("<Q", file.read(8))
+                file.seek(directory * SECTOR + 4 * 32768)
+                (table,) = struct.unpack("<I", file.read(4))
+                file.seek(table * SECTOR + 4 * 511)
+                file.write(struct.pack("<I", 1 if place in places else 0))
+            file.flush()
+            file.seek(0)
+            before = file.read(64 * SECTOR)
+            with pytest.raises(EngineError) as caught:
+                engine.grow(path, sectors + 64)
+            assert caught.value.code == 16006
+            file.seek(0)
+            assert file.read(64 * SECTOR) == before

@@ -106,6 +106,16 @@ def test_grains_come_in_order_and_tables_behind_them(
     assert extracted(seven_zip, path) == content
 
 
+def test_what_has_left_the_window_is_read_back_before_its_table_is_written(engine: Engine, tmp_path: Path) -> None:
+    """Also by a read that begins in front of it, where the disk has no table."""
+    path = engine.create(tmp_path / "d.vmdk", SECTORS, STREAM_OPTIMIZED)
+    with engine.open(path) as disk:
+        disk.write(TABLE + 500, b"x" * SECTOR)
+        disk.write(SECTORS - 1, b"y" * SECTOR)
+        content = disk.read(0, SECTORS)
+        assert [content[sector * SECTOR : sector * SECTOR + 1] for sector in (TABLE + 500, SECTORS - 1)] == [b"x", b"y"]
+
+
 class Model:
     """What the disk must hold, and how far the writer got."""
 
@@ -128,8 +138,6 @@ class Model:
         count = min(count, SECTORS - start)
         assert disk.read(start, count) == self.content[start * SECTOR : (start + count) * SECTOR]
 
-
-SLOW_AND_SHARED = [HealthCheck.function_scoped_fixture, HealthCheck.too_slow, HealthCheck.data_too_large]
 
 DATA = st.tuples(st.sampled_from((1, 2, 5, 64, 127, 128, 129, 300, 2000)), st.integers(0, 6))
 

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 TABLE = 65536  # sectors
 SECTORS = 2 * TABLE + 77
-NEEDS_REPAIR = 16006
+NEEDS_REPAIR, CANNOT_REPAIR = 16006, 16062
 
 
 @dataclass
@@ -169,6 +169,46 @@ def test_a_damaged_grain_is_left_out_and_named(engine: Engine, tmp_path: Path) -
     assert any("the grain of sector 128 is damaged" in warning for warning in engine.warnings)
     content = engine.read(path)
     assert [content[grain * 128 * SECTOR] for grain in (0, 1, 513)] == [1, 0, 3]
+
+
+@pytest.mark.parametrize("byte", [0, 7, 8, 9, 11], ids="byte {}".format)
+def test_a_damaged_marker_costs_its_grain_only(byte: int, engine: Engine, tmp_path: Path) -> None:
+    """Whether the sector in it is wrong or the size; what is left out is told."""
+    path = engine.create(tmp_path / "d.vmdk", SECTORS, STREAM_OPTIMIZED)
+    data = [random.Random(grain).randbytes(128 * SECTOR) for grain in range(10)]
+    with engine.open(path) as disk:
+        disk.write(0, b"".join(data))
+    image = bytearray(path.read_bytes()[:-SECTOR])
+    image[image.index(data[2][:1000]) // SECTOR * SECTOR + byte] ^= 0x81
+    path.write_bytes(image)
+    engine.check(path, repair=True)
+    assert any("left out" in warning for warning in engine.warnings)
+    content = engine.read(path)
+    grains = [content[grain * 128 * SECTOR : (grain + 1) * 128 * SECTOR] for grain in range(10)]
+    assert grains == [*data[:2], bytes(128 * SECTOR), *data[3:]]
+
+
+def test_grains_in_no_order_are_left_alone(engine: Engine, tmp_path: Path) -> None:
+    """A repair that could not keep them all does not cut them off."""
+    path = tmp_path / "d.vmdk"
+    moved = {0: 1024 * 128, 512: 512 * 128, 1024: 0}
+    grains = {0: b"\1", 512: b"\2", 1024: b"\3"}
+    path.write_bytes(Stream(sectors=3 * TABLE, grains=grains, lba=moved).build()[:-SECTOR])
+    before = path.read_bytes()
+    with pytest.raises(EngineError) as caught:
+        engine.check(path, repair=True)
+    assert caught.value.code == CANNOT_REPAIR
+    assert path.read_bytes() == before
+
+
+def test_what_lies_behind_the_footer_is_not_taken(engine: Engine, tmp_path: Path) -> None:
+    """Grains of an older, longer file in the same place are not those of the disk."""
+    path = tmp_path / "d.vmdk"
+    older = Stream(grains={0: b"\1", 1: b"\1", 2: b"\1", 3: b"\1"}).build()
+    path.write_bytes(Stream(grains={0: b"\2"}).build() + older[128 * SECTOR : -SECTOR])
+    mend(engine, path)
+    content = engine.read(path)
+    assert [content[grain * 128 * SECTOR] for grain in range(4)] == [2, 0, 0, 0]
 
 
 def test_a_repaired_stream_is_read_and_not_written(engine: Engine, tmp_path: Path) -> None:

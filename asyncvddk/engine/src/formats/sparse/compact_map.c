@@ -36,14 +36,19 @@ fix_metadata (struct compactor *c)
     fix_tables (c, c->s->rgd, c->s->rgd_offset);
 }
 
+/* What nobody writes to takes no memory: a file may have holes of terabytes. */
 VixError
 compact_extend (struct compactor *c, uint64_t n)
 {
-  uint32_t *owners = n > c->n_owners ? reallocarray (c->owners, n, sizeof *owners) : c->owners;
+  uint32_t *owners = c->owners;
 
   if (!owners)
+    owners = calloc (n, sizeof *owners);
+  else if (n > c->n_owners)
+    owners = reallocarray (c->owners, n, sizeof *owners);
+  if (!owners)
     return report_no_memory ();
-  if (n > c->n_owners)
+  if (c->owners && n > c->n_owners)
     memset (owners + c->n_owners, 0, (n - c->n_owners) * sizeof *owners);
   c->owners = owners;
   c->n_owners = n > c->n_owners ? n : c->n_owners;
@@ -159,7 +164,8 @@ look_at_file (struct compactor *c, uint64_t known)
 VixError
 compact_look (struct compactor *c)
 {
-  const uint64_t known = c->n_owners, n = atomic_load (&c->s->end) >> c->s->grain_bits;
+  const uint64_t known = c->n_owners, end = atomic_load (&c->s->end);
+  const uint64_t n = (end < SPARSE_MAX_FILE_SECTORS ? end : SPARSE_MAX_FILE_SECTORS) >> c->s->grain_bits;
   VixError r = sparse_flush (&c->s->base);
 
   if (r != VIX_OK || (known > 0 && n <= known))

@@ -24,6 +24,18 @@ regular_place (const struct check *c, const struct side *side, uint32_t i)
   return *side->offset + directory_sectors (c->s) + (uint64_t) i * c->s->table_sectors;
 }
 
+/* True if a table at this sector would lie on those that the layout has. */
+static bool
+is_in_layout (const struct check *c, uint64_t sector)
+{
+  const uint64_t size = (uint64_t) c->s->n_tables * c->s->table_sectors;
+
+  for (unsigned d = 0; d < 2; ++d)
+    if (*c->sides[d].offset && overlaps (sector, c->s->table_sectors, regular_place (c, &c->sides[d], 0), size))
+      return true;
+  return false;
+}
+
 /* True if a table can be at this sector, as far as header and directories go. */
 static bool
 can_hold_table (const struct check *c, uint64_t sector)
@@ -58,13 +70,15 @@ load (struct check *c, struct side *side)
   return file_read (c->s->base.file, entries, bytes, *side->offset * SECTOR_SIZE);
 }
 
+/* Where makers of writable disks have the tables nothing else is ever put, no other table either. */
 static void
 judge_places (struct check *c, struct side *side)
 {
   for (uint32_t i = 0; i < c->s->n_tables; ++i) {
     const uint32_t sector = le32toh ((*side->entries)[i]);
+    const bool alien = c->standard && sector != regular_place (c, side, i) && is_in_layout (c, sector);
 
-    side->states[i] = sector == 0 ? TABLE_NONE : can_hold_table (c, sector) ? TABLE_GOOD : TABLE_BAD;
+    side->states[i] = sector == 0 ? TABLE_NONE : can_hold_table (c, sector) && !alien ? TABLE_GOOD : TABLE_BAD;
   }
 }
 
@@ -292,12 +306,36 @@ resolve_side (struct check *c, struct side *side, const struct side *other, uint
     replace (c, side, i, true);
 }
 
+/* True if the only entry that could lead to table i does not lead where the layout has it, but where the layout has it
+ * and its copy there is one.  (A table that was put elsewhere, because there was none, leaves both places empty.) */
+static bool
+is_lone_stray (const struct check *c, const struct side *side, const struct side *other, uint32_t i)
+{
+  const uint32_t sector = le32toh ((*side->entries)[i]);
+  uint64_t place, copy;
+
+  if (!side->regular || !other->regular || sector == regular_place (c, side, i) || !is_free_place (c, side, i)
+      || !is_free_place (c, other, i))
+    return false;
+  place = regular_place (c, side, i);
+  copy = regular_place (c, other, i);
+  return (has_grains (c, place) || has_grains (c, copy)) && is_stray (c, sector, place, copy);
+}
+
 static void
 resolve (struct check *c, uint32_t i)
 {
   struct side *a = &c->sides[0], *b = &c->sides[1];
-  const bool good_a = a->states[i] == TABLE_GOOD, good_b = b->states && b->states[i] == TABLE_GOOD;
+  bool good_a = a->states[i] == TABLE_GOOD, good_b = b->states && b->states[i] == TABLE_GOOD;
 
+  if (good_a && b->states && !good_b && is_lone_stray (c, a, b, i)) {
+    a->states[i] = TABLE_BAD;
+    good_a = false;
+  }
+  else if (good_b && !good_a && is_lone_stray (c, b, a, i)) {
+    b->states[i] = TABLE_BAD;
+    good_b = false;
+  }
   if (!good_a && !good_b)
     resolve_both (c, i);
   if (good_b)
@@ -313,7 +351,6 @@ judge_layouts (struct check *c)
   struct side *a = &c->sides[0], *b = &c->sides[1];
   const uint64_t size = directory_sectors (c->s) + (uint64_t) c->s->n_tables * c->s->table_sectors;
 
-  c->standard = is_standard (c);
   a->regular = is_regular (c, a);
   b->regular = b->states && is_regular (c, b);
   if (a->regular && b->regular && overlaps (*a->offset, size, *b->offset, size))
@@ -335,6 +372,7 @@ check_directories (struct check *c)
     r = load (c, &c->sides[1]);
   if (r != VIX_OK)
     return r;
+  c->standard = is_standard (c);
   for (unsigned d = 0; d < 2 && c->sides[d].states; ++d)
     judge_places (c, &c->sides[d]);
   r = collect_claims (c);

@@ -45,9 +45,9 @@ check_limits (const struct sparse *s, uint64_t sectors)
   return VIX_OK;
 }
 
-/* What lies behind the end in the last grain table would become content. */
+/* What lies behind the end in the last grain table of a directory would become content. */
 static VixError
-check_past_end (const struct sparse *s, uint32_t *last_grain)
+check_past_end (const struct sparse *s, const uint32_t *directory, uint32_t *last_grain)
 {
   const uint32_t index = s->n_tables - 1;
   const uint64_t grains = (s->base.sectors + grain_sectors (s) - 1) >> s->grain_bits;
@@ -55,14 +55,34 @@ check_past_end (const struct sparse *s, uint32_t *last_grain)
   CLEANUP_FREE uint32_t *entries = calloc (1, s->table_bytes);
   VixError r = entries ? VIX_OK : report_no_memory ();
 
-  if (r == VIX_OK && s->gd[index] != 0)
-    r = file_read (s->base.file, entries, s->table_bytes, le32toh (s->gd[index]) * SECTOR_SIZE);
+  if (r == VIX_OK && directory[index] != 0)
+    r = file_read (s->base.file, entries, s->table_bytes, le32toh (directory[index]) * SECTOR_SIZE);
   for (uint32_t i = used; r == VIX_OK && i < table_entries (s); ++i)
     if (entries[i] != 0)
       r = report (VIX_E_DISK_NEEDSREPAIR, "%s: grain table %u, entry %u: is behind the end of the disk but not empty; "
                   "repair the disk before it grows", s->base.file->path, index, i);
   if (r == VIX_OK)
     *last_grain = le32toh (entries[used - 1]);
+  return r;
+}
+
+/* Opening has not looked at the tables of a very large disk. */
+static VixError
+check_last_table (const struct sparse *s, uint32_t *last_grain)
+{
+  uint32_t copy;
+  VixError r = check_past_end (s, s->gd, last_grain);
+
+  copy = *last_grain;
+  if (r == VIX_OK && s->redundant)
+    r = check_past_end (s, s->rgd, &copy);
+  if (r == VIX_OK
+      && (copy != *last_grain
+          || (copy > (s->zeroed_grains ? SPARSE_GTE_ZEROED : 0)
+              && (copy < s->first_grain || copy >= atomic_load (&s->end)))))
+    r = report (VIX_E_DISK_NEEDSREPAIR,
+                "%s: the last grain is at sector %u, says its table, and at %u, says the copy; neither is to be trusted; "
+                "repair the disk before it grows", s->base.file->path, *last_grain, copy);
   return r;
 }
 
@@ -133,7 +153,7 @@ sparse_grow (struct extent *e, uint64_t sectors)
   VixError r = check_limits (s, sectors);
 
   if (r == VIX_OK)
-    r = check_past_end (s, &last_grain);
+    r = check_last_table (s, &last_grain);
   if (r != VIX_OK)
     return r;
   l = plan (s, sectors);

@@ -57,14 +57,14 @@ run_in_table (const struct sparse *s, const struct table *t, uint64_t start, uin
   return VIX_OK;
 }
 
-/* The run at start, which no table covers.  Needs the lock for reading. */
+/* The run at start, which no table covers, not even one that only memory has.  Needs the lock for reading. */
 static VixError
 run_without_table (const struct sparse *s, uint32_t index, uint64_t start, uint64_t count, struct run *run)
 {
   const unsigned bits = s->grain_bits + s->table_bits;
   uint64_t sectors;
 
-  while (index < s->n_tables && s->gd[index] == 0 && ((uint64_t) index << bits) < start + count)
+  while (index < s->n_tables && s->gd[index] == 0 && s->slots[index] == 0 && ((uint64_t) index << bits) < start + count)
     ++index;
   sectors = ((uint64_t) index << bits) - start;
   run->kind = RUN_PARENT;

@@ -97,34 +97,6 @@ check_packed (const struct repair *p, uint64_t lba, uint32_t size)
   return r != VIX_OK || length == full || length == left ? r : VIX_E_DISK_NEEDSREPAIR;
 }
 
-/* A grain at a sector of the file. */
-static VixError
-take_grain (struct repair *p, uint64_t lba, uint32_t size, uint64_t sector, uint64_t next, bool *stop)
-{
-  const uint64_t grain = lba / p->h.grain_size;
-  uint32_t *entries;
-  VixError r = file_read (p->f, p->packed, size, sector * SECTOR_SIZE + sizeof (struct grain_marker));
-
-  if (r == VIX_OK)
-    r = check_packed (p, lba, size);
-  if (r == VIX_E_DISK_NEEDSREPAIR) {
-    if (p->write)
-      report (r, "%s: byte %llu: the grain of sector %llu is damaged and is left out", p->f->path,
-              ULL (sector * SECTOR_SIZE), ULL (lba));
-    ++p->damaged;
-    return VIX_OK;
-  }
-  if (r != VIX_OK)
-    return r;
-  r = find_table (p, (uint32_t) (grain / p->h.num_gtes_per_gt), &entries);
-  *stop = !entries;
-  if (!entries)
-    return r;
-  entries[grain % p->h.num_gtes_per_gt] = htole32 ((uint32_t) sector);
-  p->end = next;
-  return VIX_OK;
-}
-
 /* Behind a marker and what it speaks of; 0: that is no marker, or the last one. */
 static uint64_t
 behind_marker (const struct repair *p, const struct stream_marker *m, uint64_t sector)
@@ -151,32 +123,137 @@ behind_grain (const struct repair *p, uint64_t lba, uint32_t size, uint64_t sect
            : next;
 }
 
-/* From the first grain to the limit, or to what is neither grain nor marker. */
+/* VIX_E_DISK_NEEDSREPAIR, not reported: the grain at a sector of the file is damaged. */
+static VixError
+read_grain (const struct repair *p, uint64_t lba, uint32_t size, uint64_t sector)
+{
+  VixError r = file_read (p->f, p->packed, size, sector * SECTOR_SIZE + sizeof (struct grain_marker));
+
+  return r == VIX_OK ? check_packed (p, lba, size) : r;
+}
+
+/* What stands in front of a grain, or where one may be. */
+static VixError
+read_marker (const struct repair *p, uint64_t sector, struct stream_marker *m)
+{
+  return file_read (p->f, m, sizeof *m, sector * SECTOR_SIZE);
+}
+
+/* The first sector from *sector on where a sound grain begins; the limit if there is none. */
+static VixError
+find_grain (const struct repair *p, uint64_t *sector)
+{
+  VixError r = VIX_OK;
+
+  for (; r == VIX_OK && *sector < p->limit; ++*sector) {
+    struct stream_marker m;
+    uint64_t data, stop;
+
+    r = read_marker (p, *sector, &m);
+    if (r == VIX_OK && m.size != 0 && behind_grain (p, le64toh (m.sectors), le32toh (m.size), *sector)) {
+      r = read_grain (p, le64toh (m.sectors), le32toh (m.size), *sector);
+      if (r != VIX_E_DISK_NEEDSREPAIR)
+        return r;
+      r = VIX_OK;
+    }
+    else if (r == VIX_OK && m.size == 0 && m.sectors == 0) {
+      file_next_data (p->f, *sector * SECTOR_SIZE, p->limit * SECTOR_SIZE, &data, &stop);
+      *sector = data / SECTOR_SIZE > *sector ? data / SECTOR_SIZE - 1 : *sector;
+    }
+  }
+  return r;
+}
+
+/* Behind damage at a sector the walk goes on with the next sound grain.  There is none behind what was cut. */
+static VixError
+pass_damage (struct repair *p, uint64_t sector, uint64_t *next)
+{
+  VixError r;
+
+  *next = sector + 1;
+  r = find_grain (p, next);
+  if (r != VIX_OK || *next >= p->limit)
+    return r;
+  if (p->write)
+    report (VIX_E_DISK_NEEDSREPAIR, "%s: bytes %llu to %llu are damaged and are left out", p->f->path,
+            ULL (sector * SECTOR_SIZE), ULL (*next * SECTOR_SIZE - 1));
+  ++p->damaged;
+  return VIX_OK;
+}
+
+/* Enters a sound grain. */
+static VixError
+take_grain (struct repair *p, uint64_t lba, uint64_t sector, uint64_t next)
+{
+  const uint64_t grain = lba / p->h.grain_size;
+  uint32_t *entries;
+  VixError r = find_table (p, (uint32_t) (grain / p->h.num_gtes_per_gt), &entries);
+
+  if (r != VIX_OK)
+    return r;
+  if (!entries)
+    return report (VIX_E_DISK_CANTREPAIR,
+                   "%s: byte %llu: the grain of sector %llu comes too late, the grains are in no order; nothing was "
+                   "changed",
+                   p->f->path, ULL (sector * SECTOR_SIZE), ULL (lba));
+  entries[grain % p->h.num_gtes_per_gt] = htole32 ((uint32_t) sector);
+  p->end = next;
+  return VIX_OK;
+}
+
+/* A grain may be at sector.  *next: behind it; 0: it is not to be trusted. */
+static VixError
+pass_grain (struct repair *p, const struct stream_marker *m, uint64_t sector, uint64_t *next)
+{
+  const uint64_t lba = le64toh (m->sectors);
+  const uint32_t size = le32toh (m->size);
+  struct stream_marker behind;
+  VixError r;
+
+  *next = behind_grain (p, lba, size, sector);
+  if (*next == 0)
+    return VIX_OK;
+  r = read_grain (p, lba, size, sector);
+  if (r != VIX_E_DISK_NEEDSREPAIR)
+    return r == VIX_OK ? take_grain (p, lba, sector, *next) : r;
+  if (p->write)
+    report (r, "%s: byte %llu: the grain of sector %llu is damaged and is left out", p->f->path,
+            ULL (sector * SECTOR_SIZE), ULL (lba));
+  ++p->damaged;
+  if (*next == p->limit)
+    return VIX_OK;
+  r = read_marker (p, *next, &behind);
+  if (r == VIX_OK
+      && !(behind.size ? behind_grain (p, le64toh (behind.sectors), le32toh (behind.size), *next)
+                       : behind_marker (p, &behind, *next)))
+    *next = 0; /* its size is damaged, too */
+  return r;
+}
+
+/* From the first grain to the limit, or to the footer: what lies behind that is of an older, longer file. */
 static VixError
 walk (struct repair *p)
 {
   uint64_t sector = p->h.overhead > p->h.descriptor_offset + p->h.descriptor_size
                       ? p->h.overhead
                       : p->h.descriptor_offset + p->h.descriptor_size;
-  bool stop = false;
+  bool footer = false;
   VixError r = VIX_OK;
 
   p->end = sector = sector ? sector : 1;
-  while (r == VIX_OK && !stop && sector < p->limit) {
+  while (r == VIX_OK && !footer && sector < p->limit) {
     struct stream_marker m;
     uint64_t next = 0;
 
-    r = file_read (p->f, &m, sizeof m, sector * SECTOR_SIZE);
-    if (r != VIX_OK)
-      return r;
-    if (m.size != 0) {
-      next = behind_grain (p, le64toh (m.sectors), le32toh (m.size), sector);
-      if (next)
-        r = take_grain (p, le64toh (m.sectors), le32toh (m.size), sector, next, &stop);
-    }
-    else
+    r = read_marker (p, sector, &m);
+    if (r == VIX_OK && m.size != 0)
+      r = pass_grain (p, &m, sector, &next);
+    else if (r == VIX_OK) {
       next = behind_marker (p, &m, sector);
-    stop = stop || next == 0;
+      footer = next && le32toh (m.type) == STREAM_FOOTER;
+    }
+    if (r == VIX_OK && next == 0)
+      r = pass_damage (p, sector, &next);
     sector = next;
   }
   while (r == VIX_OK && p->tables[0].entries)
