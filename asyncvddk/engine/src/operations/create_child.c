@@ -101,15 +101,14 @@ disk_create_child (struct disk *parent, const char *path, VixDiskLibDiskType typ
   };
   struct parentage parentage = { 0 };
   struct creation c = { .params = &params, .parent = &parentage, .progress = progress };
-  VixError r = check_parent (parent, path, type);
+  VixError r = hint_of (parent->top, path, &parentage.hint);
 
+  disk_exclusive_begin (parent);
   if (r == VIX_OK)
-    r = hint_of (parent->top, path, &parentage.hint);
-  if (r == VIX_OK) {
-    disk_exclusive_begin (parent);
+    r = check_parent (parent, path, type);
+  if (r == VIX_OK)
     r = disk_settle (parent, &parentage.cid);
-    disk_exclusive_end (parent);
-  }
+  disk_exclusive_end (parent);
   if (r == VIX_OK) {
     parentage.ddb = repeated_lines (parent);
     r = parentage.ddb ? create_link (path, &c) : report_no_memory ();
