@@ -25,11 +25,14 @@ VixDiskLib_CreateChild (VixDiskLibHandle diskHandle, const char *childPath, VixD
 /* One Attach at a time: two threads that attach the same disks the other way round would wait for each other. */
 static pthread_mutex_t attach_lock = PTHREAD_MUTEX_INITIALIZER;
 
-/* VIX_E_INVALID_ARG, those of disk_attach_possible.  Locks attach_lock. */
+/* VIX_E_INVALID_ARG, VIX_E_OBJECT_IS_BUSY (called inside of a callback: an Attach may hold the lock and wait for that
+ * callback), those of disk_attach_possible.  Locks attach_lock. */
 VixError
 VixDiskLib_IsAttachPossible (VixDiskLibHandle parent, VixDiskLibHandle child)
 {
   API_ENTER ();
+  if (async_in_any_callback ())
+    return VIX_E_OBJECT_IS_BUSY;
   SCOPED_LOCK (&attach_lock);
   WITH_HANDLE struct handle *p = handle_get (parent);
   WITH_HANDLE struct handle *c = handle_get (child);
@@ -38,7 +41,7 @@ VixDiskLib_IsAttachPossible (VixDiskLibHandle parent, VixDiskLibHandle child)
   return disk_attach_possible (p->disk, c->disk);
 }
 
-/* VIX_E_INVALID_ARG, VIX_E_OBJECT_IS_BUSY (called inside of one of the handles' callbacks): nothing happened.  Those of
+/* VIX_E_INVALID_ARG, VIX_E_OBJECT_IS_BUSY (called inside of a callback): nothing happened.  Those of
  * disk_attach: the parent's handle can only be closed any more, as after success.  Its calls and requests are waited
  * for.  Locks attach_lock. */
 VixError
@@ -48,7 +51,7 @@ VixDiskLib_Attach (VixDiskLibHandle parent, VixDiskLibHandle child)
 
   API_ENTER_SERIAL ();
   API_INJECT (VDDK_VIXDISKLIB_VIXDISKLIB_ATTACH_FAIL);
-  if (async_in_callback ((struct handle *) parent) || async_in_callback ((struct handle *) child))
+  if (async_in_any_callback ())
     return VIX_E_OBJECT_IS_BUSY;
   SCOPED_LOCK (&attach_lock);
   WITH_HANDLE struct handle *c = handle_get (child);
