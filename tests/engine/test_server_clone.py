@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import os
-from ctypes import byref, c_char
+from ctypes import byref, c_char, c_uint64
 from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.engine.driver import LSILOGIC, MONOLITHIC_SPARSE, CreateParams, names
+from tests.engine.driver import LSILOGIC, MONOLITHIC_SPARSE, SECTOR, SINGLE_LINK, CreateParams, names
 from tests.engine.session import Session, remote
-from tests.engine.test_server import ACCESS, NO_PARENT, NOT_FOUND, first_bytes, make_child, make_disk
+from tests.engine.test_server import ACCESS, NO_PARENT, NOT_FOUND, REMOTE_OBJECT, first_bytes, make_child, make_disk
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -108,4 +108,39 @@ def test_a_clone_is_made_in_its_datastore_or_nowhere(overwrite: bool, session: S
         assert (target, clone(session, (server, target), source, overwrite=overwrite)) == (target, code)
     assert names(outside) == ["old.vmdk"]
     assert (outside / "old.vmdk").read_bytes() == old
+    assert names(store) == before
+
+
+def test_a_local_child_is_put_on_a_disk_of_the_server(session: Session, store: Path) -> None:
+    """As VDDK's guide has it: create the child from the server's handle, open it alone, attach it, write to it."""
+    make_disk(session, store / "vm/base.vmdk", b"hello")
+    before, child = (store / "vm/base.vmdk").read_bytes(), os.fsencode(store.parent / "outside/redo.vmdk")
+    server, local = session.connect_to(remote()), session.connect()
+    parent = session.open_path(server, b"[ds] vm/base.vmdk")
+    assert session.code("CreateChild", parent, child, MONOLITHIC_SPARSE, None, None) == 0
+    redo = session.open_path(local, child, SINGLE_LINK)
+    assert session.code("Attach", parent, redo) == 0
+    assert session.code("Close", parent) == 0
+    assert session.code("Disconnect", server) == 0
+    assert session.code("Write", redo, c_uint64(1), c_uint64(1), b"1" * SECTOR) == 0
+    assert first_bytes(session, redo) == b"hello"
+    assert session.code("Unlink", local, child) == 0
+    assert (store / "vm/base.vmdk").read_bytes() == before
+
+
+def test_functions_for_local_disks_make_no_file_with_the_name_of_a_datastore(
+    session: Session, store: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On a local connection too: code 20, where a file of that name in the current folder could not be opened."""
+    make_disk(session, store / "base.vmdk", b"hello")
+    monkeypatch.chdir(store)
+    (store / "[ds] old.vmdk").write_bytes((store / "base.vmdk").read_bytes())
+    local, name, before = session.connect(), b"[ds] new.vmdk", names(store)
+    parent, params = session.open_path(local, b"base.vmdk"), CreateParams(MONOLITHIC_SPARSE, LSILOGIC, 13, 1024, 0, 0)
+    assert session.code("Create", local, name, byref(params), None, None) == REMOTE_OBJECT
+    assert session.code("CreateChild", parent, name, MONOLITHIC_SPARSE, None, None) == REMOTE_OBJECT
+    assert session.code("Close", parent) == 0
+    assert session.code("Rename", b"base.vmdk", name) == REMOTE_OBJECT
+    for function, rest in (("Unlink", ()), ("Grow", (c_uint64(2048), 0, None, None)), ("CheckRepair", (c_char(0),))):
+        assert session.code(function, local, b"[ds] old.vmdk", *rest) == REMOTE_OBJECT
     assert names(store) == before

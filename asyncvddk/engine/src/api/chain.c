@@ -4,7 +4,7 @@
 #include "operations/operations.h"
 
 /* VIX_E_INVALID_ARG, VIX_E_OBJECT_IS_BUSY (called inside of one of the handle's callbacks), those of disk_create_child.
- * Requests that were accepted before are finished first: the child stands on what they wrote. */
+ * The parent may be on a server, the child is a local disk: so VDDK's guide puts one on top of a backup.  Requests that were accepted before are finished first: the child stands on what they wrote. */
 VixError
 VixDiskLib_CreateChild (VixDiskLibHandle diskHandle, const char *childPath, VixDiskLibDiskType diskType,
                         VixDiskLibProgressFunc progressFunc, void *progressCallbackData)
@@ -17,6 +17,7 @@ VixDiskLib_CreateChild (VixDiskLibHandle diskHandle, const char *childPath, VixD
     return VIX_E_INVALID_ARG;
   if (async_in_callback (h))
     return VIX_E_OBJECT_IS_BUSY;
+  LOCAL_PATH (childPath);
   API_INJECT (VDDK_VIXDISKLIB_VIXDISKLIB_CREATECHILD_GETINFO_FAILED, VDDK_VIXDISKLIB_VIXDISKLIB_CREATECHILD_FAILED);
   gate_wait (&h->requests);
   return disk_create_child (h->disk, childPath, diskType, &progress);
