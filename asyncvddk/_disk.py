@@ -290,7 +290,7 @@ class AsyncDisk:
     async def is_attach_possible(self, parent: AsyncDisk) -> bool:
         """Tell whether ``attach`` to ``parent`` would go well. Raises NativeError by code, ClosedError."""
         try:
-            await self._call_with_parent("IsAttachPossible", parent)
+            await self._call_with_parent("IsAttachPossible", parent, *self._handles_with(parent, "is_attach_possible"))
         except ChainError as exc:
             _logger.debug("attach_impossible", disk=self.path, parent=parent.path, reason=str(exc))
             return False
@@ -299,17 +299,21 @@ class AsyncDisk:
     async def attach(self, parent: AsyncDisk) -> None:
         """Put this disk, opened with ``SINGLE_LINK``, on top of ``parent`` and its parents; it then reads as the chain.
 
-        Both are open for reading. ``parent`` can only be closed afterwards, also when this fails.
+        Both are open for reading. ``parent`` can only be closed afterwards, also when this fails or is cancelled.
 
-        Raises ChainError (the content or the size of the two does not fit), another NativeError by code, ClosedError.
+        Raises ChainError (the content or the size of the two does not fit), another NativeError by code, ClosedError
+        (one of them is closed, or ``parent`` was attached before: nothing happened).
         """
+        handles = self._handles_with(parent, "attach")
         try:
-            await self._call_with_parent("Attach", parent)
+            await self._call_with_parent("Attach", parent, *handles)
         finally:
-            parent._attached, parent._handle = parent._handle, 0
+            parent._attached, parent._handle = handles[0], 0
 
-    async def _call_with_parent(self, name: str, parent: AsyncDisk) -> None:
-        handles = parent._open_handle(name), self._open_handle(name)
+    def _handles_with(self, parent: AsyncDisk, what: str) -> tuple[int, int]:
+        return parent._open_handle(what), self._open_handle(what)
+
+    async def _call_with_parent(self, name: str, parent: AsyncDisk, *handles: int) -> None:
         with self._lent, parent._lent:
             await self._calls(name, *handles, path=f"{parent.path} as parent of {self.path}")
 

@@ -185,6 +185,43 @@ async def test_an_attached_child_reads_as_the_chain(connection: Connection, fill
             await top.attach(stranger)
 
 
+async def test_a_parent_on_another_connection_is_attached_and_closed_in_any_order(
+    vddk: Vddk, connection: Connection, filled: Path
+) -> None:
+    """The child reads as the chain after the parent's disk and connection are closed."""
+    child, alone = filled.with_name("child.vmdk"), OpenFlags.READ_ONLY | OpenFlags.SINGLE_LINK
+    before = await content(connection, filled)
+    async with connection.open(filled, OpenFlags.READ_ONLY) as parent:
+        await parent.create_child(child)
+    async with connection.open(child, alone) as top:
+        async with vddk.connect() as other:
+            parent = await other.open(filled, alone)
+            await top.attach(parent)
+            await parent.aclose()
+        assert await top.read_at(0, DISK_SIZE) == before
+    async with connection.open(child, alone) as top, vddk.connect() as other:
+        await top.attach(await other.open(filled, alone))
+
+
+async def test_an_attach_that_is_refused_by_us_changes_nothing(connection: Connection, filled: Path) -> None:
+    """A second child of an attached parent is told so, and the parent still closes; a closed child spoils no parent."""
+    child, alone = filled.with_name("child.vmdk"), OpenFlags.READ_ONLY | OpenFlags.SINGLE_LINK
+    async with connection.open(filled, OpenFlags.READ_ONLY) as parent:
+        await parent.create_child(child)
+    async with (
+        connection.open(child, alone) as first,
+        connection.open(child, alone) as second,
+        connection.open(filled, alone) as parent,
+    ):
+        await first.attach(parent)
+        with pytest.raises(ClosedError, match="attached"):
+            await second.attach(parent)
+    async with connection.open(filled, alone) as parent:
+        with pytest.raises(ClosedError, match=r"child\.vmdk is closed"):
+            await first.attach(parent)
+        assert len(await parent.read_at(0, 512)) == 512
+
+
 async def test_shrinking_gives_back_what_was_overwritten_with_zeros(connection: Connection, filled: Path) -> None:
     """And defragmenting puts the rest in order; the content is the same, through the same object."""
     async with connection.open(filled) as disk:

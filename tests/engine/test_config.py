@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import os
+import re
 import threading
 from ctypes import byref, c_uint32, c_uint64, c_void_p
 from typing import TYPE_CHECKING
 
+from asyncvddk.engine import build
 from tests.engine.session import VIX_ASYNC, Completions, Session, sectors
 
 if TYPE_CHECKING:
@@ -129,6 +131,16 @@ def test_every_documented_key_is_taken_without_a_word(library: Path, tmp_path: P
     with Session(library, tmp_path, lines) as session:
         assert session.warned == []
         assert [line for line in session.logged if ".conf:" in line] == []
+
+
+def test_the_header_explains_the_keys_that_are_known_and_used() -> None:
+    """Ours: the same in config.h, in the list that complains of unknown ones, and in the code."""
+    base = build.PACKAGE / build.ENGINE.sources / "base"
+    header, list_of_keys = ((base / name).read_text("utf-8") for name in ("config.h", "keys.c"))
+    sources = [path.read_text("utf-8") for path in base.parent.rglob("*.c") if path.name != "keys.c"]
+    known = set(re.findall(r'"openEngine\.(\w+)', list_of_keys))
+    used = set(re.findall(r'"openEngine\.(\w+)\.?"', "".join(sources)))
+    assert set(re.findall(r"openEngine\.(\w+)", header)) == known == used
 
 
 def test_wrong_value_of_a_documented_key_is_named(library: Path, tmp_path: Path) -> None:

@@ -114,6 +114,7 @@ def copies_in_memory(secret: bytes) -> set[int]:
                 except OSError:
                     continue
                 found |= {offset + match.start() for match in re.finditer(secret, chunk)}
+    chunk[:] = bytes(CHUNK)  # else what it holds is found by the next call, where freed memory is kept
     return found
 
 

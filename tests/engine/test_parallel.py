@@ -11,7 +11,7 @@ import pytest
 
 from asyncvddk.engine import build
 from tests.engine.craft import Sparse, descriptor, flat, flat_line
-from tests.engine.driver import LOADER_ENVIRONMENT
+from tests.engine.driver import LOADER_ENVIRONMENT, SECTOR
 
 if TYPE_CHECKING:
     from tests.engine.driver import Engine
@@ -25,31 +25,40 @@ ROUNDS = {"": 60, "thread": 12}
 
 
 @dataclass(frozen=True, slots=True)
-class Program:
-    """Compiled parallel.c."""
+class Programs:
+    """Compiled parallel.c and attaching.c."""
 
-    path: Path
+    folder: Path
     rounds: int
 
-    def run(self, disk: Path, overlap: int) -> subprocess.CompletedProcess[str]:
-        """Run it on a disk."""
-        command = [str(part) for part in (self.path, disk, 1, self.rounds, overlap)]
-        return subprocess.run(command, env=LOADER_ENVIRONMENT, capture_output=True, text=True, check=False)
+    def run(self, name: str, *arguments: object) -> subprocess.CompletedProcess[str]:
+        """Run one of them."""
+        command = [str(self.folder / name), *map(str, arguments)]
+        return subprocess.run(command, env=LOADER_ENVIRONMENT, capture_output=True, text=True, check=False, timeout=300)
 
 
 @pytest.fixture(scope="module", params=ROUNDS, ids=lambda sanitizer: sanitizer or "plain")
-def program(
+def programs(
     request: pytest.FixtureRequest, gcc: str, library: Path, tmp_path_factory: pytest.TempPathFactory
-) -> Program:
-    """Compile parallel.c with the library, or for the sanitizer with its sources."""
-    target = tmp_path_factory.mktemp("parallel") / "parallel"
-    sources = [str(path) for path in sorted((build.PACKAGE / build.ENGINE.sources).rglob("*.c"))]
+) -> Programs:
+    """Compile them with the library, or for the sanitizer with its sources."""
+    folder = tmp_path_factory.mktemp("parallel")
     linked = [str(library), f"-Wl,-rpath,{library.parent}"]
-    engine = [f"-fsanitize={request.param}", *sources] if request.param else linked
+    if request.param:
+        sources = [str(path) for path in sorted((build.PACKAGE / build.ENGINE.sources).rglob("*.c"))]
+        linked = [str(folder / "engine.so")]
+        compile_c(gcc, folder / "engine.so", "-shared", f"-fsanitize={request.param}", *sources)
+        linked.insert(0, f"-fsanitize={request.param}")
+    for name in ("parallel", "attaching"):
+        compile_c(gcc, folder / name, str(HERE / f"{name}.c"), *linked)
+    return Programs(folder, ROUNDS[request.param])
+
+
+def compile_c(gcc: str, target: Path, *arguments: str) -> None:
+    """Compile with all warnings."""
     includes = [f"-I{build.PACKAGE / part}" for part in (build.ENGINE.sources, *build.ENGINE.headers)]
     flags = [*build.COMMON_FLAGS, *build.SANITIZE_FLAGS, *build.WARNING_FLAGS, '-DENGINE_VERSION="test"', *includes]
-    subprocess.run([gcc, *flags, str(HERE / "parallel.c"), *engine, "-ldl", "-o", str(target)], check=True)
-    return Program(target, ROUNDS[request.param])
+    subprocess.run([gcc, *flags, *arguments, "-ldl", "-o", str(target)], check=True)
 
 
 def make_sparse(folder: Path) -> Path:
@@ -88,8 +97,18 @@ def disk(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
 
 
 @pytest.mark.parametrize("overlap", [0, 1], ids=["disjoint", "overlapping"])
-def test_parallel_calls_agree_with_a_model(disk: Path, overlap: int, program: Program, engine: Engine) -> None:
+def test_parallel_calls_agree_with_a_model(disk: Path, overlap: int, programs: Programs, engine: Engine) -> None:
     """Reads, writes, flushes and questions from four threads, one of them asynchronous, without a race."""
-    done = program.run(disk, overlap)
+    done = programs.run("parallel", disk, 1, programs.rounds, overlap)
     assert (done.returncode, done.stderr) == (0, "")
     assert engine.open_error(disk, 0) is None
+
+
+def test_no_call_on_a_child_waits_for_ever_beside_attach(programs: Programs, engine: Engine, tmp_path: Path) -> None:
+    """Metadata, information, the space of a clone, allocated areas: while the child gets its parent, without a race."""
+    base = engine.create(tmp_path / "base.vmdk", 8192)
+    with engine.open(base) as disk:
+        disk.write(100, b"1" * SECTOR)
+        child = disk.create_child(tmp_path / "child.vmdk")
+    done = programs.run("attaching", base, child, programs.rounds)
+    assert (done.returncode, done.stderr) == (0, "")

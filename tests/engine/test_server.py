@@ -137,11 +137,12 @@ def test_symbolic_links_may_not_leave_the_datastore(session: Session, stores: Pa
     [
         ("disk.vmdk", 0),
         ("../vm/disk.vmdk", 0),
-        ("/vmfs/volumes/My store (1)/vm/disk.vmdk", 0),
+        ("/vmfs/volumes/two/base/esx.vmdk", 0),
+        ("/vmfs/volumes/unknown/vm/disk.vmdk", 0),  # one of that name is beside the child
         ("{stores}/one/vm/disk.vmdk", 0),
         ("../../../outside.vmdk", NO_PARENT),
         ("{stores}/../outside.vmdk", NO_PARENT),
-        ("/vmfs/volumes/unknown/vm/disk.vmdk", NO_PARENT),
+        ("/vmfs/volumes/unknown/base/esx.vmdk", NO_PARENT),
     ],
 )
 def test_parents_are_followed_inside_the_mapped_folders_only(
@@ -149,11 +150,13 @@ def test_parents_are_followed_inside_the_mapped_folders_only(
 ) -> None:
     """By relative names, host paths and real ones; the same hint that leads outside works on a local connection."""
     make_disk(session, stores.parent / "outside.vmdk", b"hello")
-    parent = stores.parent / "outside.vmdk" if "outside" in hint else stores / "one/vm/disk.vmdk"
+    make_disk(session, stores / "two/base/esx.vmdk", b"hello")
+    outside, elsewhere = stores.parent / "outside.vmdk", stores / "two/base/esx.vmdk"
+    parent = outside if "outside" in hint else elsewhere if "esx" in hint else stores / "one/vm/disk.vmdk"
     child = stores / "one/vm/child.vmdk"
     make_child(child, parent, hint.format(stores=stores))
     assert session.open_code(session.connect_to(remote()), b"[My store (1)] vm/child.vmdk") == code
-    assert session.open_code(session.connect(), os.fsencode(child)) == (NO_PARENT if "vmfs" in hint else 0)
+    assert session.open_code(session.connect(), os.fsencode(child)) == (NO_PARENT if "esx" in hint else 0)
 
 
 def test_a_first_class_disk_is_found_by_its_id(session: Session, stores: Path) -> None:

@@ -37,6 +37,14 @@
       return fault_;                                                                                                     \
   } while (0)
 
+/* Names of local files: "[datastore] x.vmdk" would be one that no Open finds. */
+#define LOCAL_PATH(path)                                                                                                 \
+  do {                                                                                                                   \
+    VixError fault_ = local_path (path, __func__);                                                                       \
+    if (fault_ != VIX_OK)                                                                                                \
+      return fault_;                                                                                                     \
+  } while (0)
+
 /* Between the first Init and the last Exit. */
 bool library_initialised (void);
 
@@ -48,6 +56,9 @@ bool library_clients_know_specs (void);
 
 /* VIX_E_NOT_SUPPORTED_ON_REMOTE_OBJECT, reported, for a connection to a server. */
 VixError local_only (const struct connection *connection, const char *function);
+
+/* The same for a path on a datastore. */
+VixError local_path (const char *path, const char *function);
 
 /* File behind a path that the client gave together with a connection, malloc'ed; for a server free of symbolic links.
  * exists: else the disk is going to be made.  VIX_E_INVALID_ARG, VIX_E_FILE_NOT_FOUND: the path is one of the other kind

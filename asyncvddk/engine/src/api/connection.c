@@ -79,6 +79,14 @@ local_only (const struct connection *connection, const char *function)
 }
 
 VixError
+local_path (const char *path, const char *function)
+{
+  if (!is_datastore_path (path))
+    return VIX_OK;
+  return report (VIX_E_NOT_SUPPORTED_ON_REMOTE_OBJECT, "%s: is for local disks, %s is on a datastore", function, path);
+}
+
+VixError
 connection_find_disk (const struct connection *connection, const char *path, bool exists, char **file)
 {
   *file = NULL;

@@ -1,8 +1,6 @@
 /* Exported: creating, renaming and deleting local disks. */
 #include "api/api.h"
-#include "base/io.h"
 #include "operations/operations.h"
-#include "remote/datastores.h"
 
 /* VIX_E_INVALID_ARG, VIX_E_DISK_INVALID_CONNECTION, those of disk_create. */
 VixError
@@ -19,6 +17,7 @@ VixDiskLib_Create (const VixDiskLibConnection connection, const char *path,
   if (c == NULL)
     return VIX_E_DISK_INVALID_CONNECTION;
   LOCAL_ONLY (c);
+  LOCAL_PATH (path);
   return disk_create (path, createParams, library_clients_know_sector_sizes (), &progress);
 }
 
@@ -29,8 +28,8 @@ VixDiskLib_Rename (const char *srcFileName, const char *dstFileName)
   API_ENTER_SERIAL ();
   if (srcFileName == NULL || dstFileName == NULL)
     return VIX_E_INVALID_ARG;
-  if (is_datastore_path (srcFileName) || is_datastore_path (dstFileName))
-    return report (VIX_E_NOT_SUPPORTED_ON_REMOTE_OBJECT, "%s: disks are renamed on local file systems only", srcFileName);
+  LOCAL_PATH (srcFileName);
+  LOCAL_PATH (dstFileName);
   return library_initialised () ? disk_rename (srcFileName, dstFileName) : VIX_E_DISK_NOINIT;
 }
 
@@ -45,6 +44,7 @@ VixDiskLib_Unlink (VixDiskLibConnection connection, const char *path)
   if (c == NULL)
     return VIX_E_DISK_INVALID_CONNECTION;
   LOCAL_ONLY (c);
+  LOCAL_PATH (path);
   API_INJECT (VDDK_VIXDISKLIB_VIXDISKLIB_UNLINK_FILENOTEXIST);
   return disk_unlink (path);
 }

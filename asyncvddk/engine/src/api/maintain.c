@@ -16,6 +16,7 @@ VixDiskLib_Grow (VixDiskLibConnection connection, const char *path, VixDiskLibSe
   if (c == NULL)
     return VIX_E_DISK_INVALID_CONNECTION;
   LOCAL_ONLY (c);
+  LOCAL_PATH (path);
   return disk_grow (path, capacity, updateGeometry != FALSE, &progress);
 }
 
@@ -58,5 +59,6 @@ VixDiskLib_CheckRepair (const VixDiskLibConnection connection, const char *filen
   if (c == NULL)
     return VIX_E_DISK_INVALID_CONNECTION;
   LOCAL_ONLY (c);
+  LOCAL_PATH (filename);
   return disk_check (filename, repair != FALSE);
 }

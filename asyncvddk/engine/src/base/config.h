@@ -31,7 +31,7 @@
  *   openEngine.threads = 16                 most threads for asynchronous calls, 1 to 256
  *   openEngine.queryTail = on               a query may end behind the disk, in its last chunk
  *   openEngine.grainTableCacheBytes = 8388608   memory for the tables of each open disk
- *   openEngine.compactStepBytes = 67108864  what Shrink and Defragment move before they sync
+ *   openEngine.compactStepBytes = 33554432  what Shrink and Defragment move before they sync
  *
  * openEngine.parentRoots = /a:/b:.  keeps the parents of local disks in or below these folders, "." being that of the child;
  * without it they may lie anywhere.  Whoever opens disks of others should set it: see disk/parent.c.

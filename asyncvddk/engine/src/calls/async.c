@@ -72,6 +72,12 @@ async_in_callback (const struct handle *handle)
   return calling_back == handle;
 }
 
+bool
+async_in_any_callback (void)
+{
+  return calling_back != NULL;
+}
+
 /* The result of the request, or DISK_WOULD_BLOCK with nowait. */
 static VixError
 perform (const struct request *r, bool nowait)

@@ -27,8 +27,10 @@ void async_load (void);
  * The caller holds the handle.  Locks the queue if a thread is needed. */
 VixError async_submit (const struct request *request);
 
-/* True on a thread that runs a callback of this handle right now: waiting for the handle would never end there. */
+/* True on a thread that runs a callback of this handle right now: waiting for the handle would never end there.  The other:
+ * of any handle. */
 bool async_in_callback (const struct handle *handle);
+bool async_in_any_callback (void);
 
 /* Finishes what is queued and ends all threads.  Called by the last Exit; later requests start threads again. */
 void async_stop (void);

@@ -53,9 +53,11 @@ disk_shared_end (struct disk **d)
   exclusion_leave (&(*d)->exclusion);
 }
 
-/* DISK_SHARED (d);  for the rest of the scope the disk is used by this thread and perhaps by others. */
+/* DISK_SHARED (d);  for the rest of the scope the disk is used by this thread and perhaps by others.  Not to be nested, so
+ * no call of disk.h inside: a thread that wants the disk alone in between would wait for the outer one, which waits for it. */
 #define DISK_SHARED(d)                                                                                                 \
   __attribute__ ((cleanup (disk_shared_end), unused)) struct disk *disk_shared_ = disk_shared_begin (d)
+
 /* What was written is on storage, and the next write gets a content id of its own: *cid stands for the content as it is
  * now and for no other.  The caller has the disk alone. */
 VixError disk_settle (struct disk *d, uint32_t *cid);

@@ -47,7 +47,6 @@ give_text (const char *text, size_t size, char *buf, size_t len, size_t *require
 VixError
 disk_metadata_read (struct disk *d, const char *key, char *buf, size_t len, size_t *required)
 {
-  DISK_SHARED (d);
   CLEANUP_FREE char *value = disk_ddb_get (d, key);
 
   return value ? give_text (value, strlen (value) + 1, buf, len, required) : VIX_E_DISK_KEY_NOTFOUND;

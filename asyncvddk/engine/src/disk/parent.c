@@ -84,14 +84,6 @@ find_parent (const struct link *child)
   return path;
 }
 
-static bool
-lies_in (const char *path, const char *folder)
-{
-  const size_t len = strcmp (folder, "/") == 0 ? 0 : strlen (folder);
-
-  return strncmp (path, folder, len) == 0 && path[len] == '/';
-}
-
 /* One entry of openEngine.parentRoots. */
 static bool
 root_allows (const struct link *child, const char *root, const char *path)
@@ -99,11 +91,11 @@ root_allows (const struct link *child, const char *root, const char *path)
   CLEANUP_FREE char *real = NULL;
 
   if (strcmp (root, ".") == 0)
-    return lies_in (path, child->dir);
+    return path_beneath (&(struct folder){ .path = child->dir }, path) != NULL;
   real = root[0] == '/' ? realpath (root, NULL) : NULL;
   if (!real && *root)
     engine_warn ("openEngine.parentRoots: \"%s\" is no folder with an absolute path; ignored", root);
-  return real && lies_in (path, real);
+  return real && path_beneath (&(struct folder){ .path = real }, path) != NULL;
 }
 
 /* path is free of symbolic links.  Whoever makes a disk chooses the hint in it: a service that opens disks of others

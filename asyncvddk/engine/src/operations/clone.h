@@ -22,7 +22,8 @@ VixError clone_metadata (struct disk *from, struct descriptor *to);
 typedef VixError area_function (void *opaque, uint64_t start, uint64_t count);
 typedef VixError content_function (void *opaque, uint64_t start, uint64_t count, const uint8_t *data);
 
-/* The allocated areas, ascending; none touches the one before. */
+/* The allocated areas, ascending; none touches the one before.  For this and the next the caller has the disk, alone or
+ * shared (DISK_SHARED): they use its links without asking. */
 VixError clone_areas (struct disk *from, area_function *f, void *opaque);
 
 /* All grains that are not zeros, ascending.  f may be called on another thread, one call at a time.  progress: is told

@@ -109,7 +109,8 @@ do_half (void *opaque, unsigned i)
   if (i == 0)
     c->used_result = use_piece (c);
   else
-    c->read_result = c->read.count > 0 ? disk_read (c->from, c->read.start, c->read.count, c->read.data, false) : VIX_OK;
+    c->read_result
+      = c->read.count > 0 ? chain_read (c->from->top, c->read.start, c->read.count, c->read.data, false) : VIX_OK;
 }
 
 /* Reads a piece, while the one before is used, and makes it the next one to be used. */

@@ -3,7 +3,6 @@
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <string.h>
 
 #include "disk/disk_private.h"
 #include "operations/create.h"
@@ -58,8 +57,7 @@ hint_of (const struct link *parent, const char *child_path, char **hint)
   CLEANUP_FREE char *dir = NULL;
   CLEANUP_FREE char *name = NULL;
   CLEANUP_FREE char *real = NULL;
-  const char *path = parent->path;
-  size_t len;
+  const char *beneath;
   VixError r = VIX_OK;
   int fd = open_directory_of (child_path, &dir, &name, &r);
 
@@ -69,10 +67,8 @@ hint_of (const struct link *parent, const char *child_path, char **hint)
   real = realpath (dir, NULL);
   if (!real)
     return report_errno (errno, dir, "find the folder");
-  len = strcmp (real, "/") == 0 ? 0 : strlen (real);
-  if (strncmp (path, real, len) == 0 && path[len] == '/')
-    path += len + 1;
-  *hint = descriptor_escape (path);
+  beneath = path_beneath (&(struct folder){ .path = real }, parent->path);
+  *hint = descriptor_escape (beneath ? beneath : parent->path);
   return *hint ? VIX_OK : report_no_memory ();
 }
 
@@ -101,15 +97,14 @@ disk_create_child (struct disk *parent, const char *path, VixDiskLibDiskType typ
   };
   struct parentage parentage = { 0 };
   struct creation c = { .params = &params, .parent = &parentage, .progress = progress };
-  VixError r = check_parent (parent, path, type);
+  VixError r = hint_of (parent->top, path, &parentage.hint);
 
+  disk_exclusive_begin (parent);
   if (r == VIX_OK)
-    r = hint_of (parent->top, path, &parentage.hint);
-  if (r == VIX_OK) {
-    disk_exclusive_begin (parent);
+    r = check_parent (parent, path, type);
+  if (r == VIX_OK)
     r = disk_settle (parent, &parentage.cid);
-    disk_exclusive_end (parent);
-  }
+  disk_exclusive_end (parent);
   if (r == VIX_OK) {
     parentage.ddb = repeated_lines (parent);
     r = parentage.ddb ? create_link (path, &c) : report_no_memory ();
