@@ -44,12 +44,20 @@ def load(folder: Path) -> Files:
 
 
 def store(folder: Path, files: Files) -> None:
-    """Make a folder hold these files and no others; folders are made for them."""
+    """Make a folder hold these files and no others; folders are made for them.
+
+    Names with the very same object are two names of one file.
+    """
     for path in folder.iterdir():
         shutil.rmtree(path) if path.is_dir() else path.unlink()
+    places: dict[int, Path] = {}
     for name, data in files.items():
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
-        (folder / name).write_bytes(data)
+        if len(data) > 1 and id(data) in places:
+            (folder / name).hardlink_to(places[id(data)])
+        else:
+            (folder / name).write_bytes(data)
+            places[id(data)] = folder / name
 
 
 @dataclass(frozen=True, slots=True)
@@ -189,15 +197,15 @@ class Storage:
         names = dict(self.names)
         for move in self.moves[: choose.randint(0, len(self.moves)) if share < 1 else None]:
             self.move(names, move)
-        images = {}
-        for name, file in names.items():
+        images: dict[int, bytes] = {}
+        for file in dict.fromkeys(names.values()):
             image = bytearray(self.files.get(file, b""))
             for change in self.changes.get(file, []):
                 for piece in pieces(change):
                     if choose.random() < share:
                         apply(image, piece)
-            images[name] = bytes(image)
-        return images
+            images[file] = bytes(image)
+        return {name: images[file] for name, file in names.items()}
 
 
 def pieces(event: Event) -> Iterator[Event]:

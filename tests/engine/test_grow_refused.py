@@ -122,13 +122,14 @@ def test_a_failure_on_the_way_leaves_everything_as_it_was(name: str, engine: Eng
 
 
 def test_an_extent_that_is_there_already_is_not_touched(engine: Engine, tmp_path: Path) -> None:
-    """12, and its name; what an interrupted call left under its temporary name is removed."""
+    """12, and its name; one that an interrupted call left, and its list names, is removed."""
     path, _ = filled(engine, tmp_path / "d.vmdk", SPLIT_SPARSE, 1000)
     (tmp_path / "d-s002.vmdk").write_bytes(b"mine")
     error = refused(engine, path, SPLIT + 8)
     assert error.code == 12
     assert "d-s002.vmdk" in error.text
-    (tmp_path / "d-s002.vmdk").rename(tmp_path / ".d-s002.vmdk.new")
+    lines = path.read_text().replace('"d-s001.vmdk"\n', '"d-s001.vmdk"\nRW 8 SPARSE "d-s002.vmdk"\n')
+    (tmp_path / ".d.vmdk.new").write_text(lines)
     engine.grow(path, SPLIT + 8)
     assert names(tmp_path) == ["d-s001.vmdk", "d-s002.vmdk", "d.vmdk"]
 

@@ -59,7 +59,7 @@ def test_without_zlib_nothing_is_made_and_nothing_is_lost(
 ) -> None:
     """Creating, cloning, reading, writing and repairing a stream: the message names the library that is missing."""
     preload = tmp_path / "without_zlib.so"
-    command = [gcc, "-shared", "-fPIC", "-x", "c", "-", "-o", preload, "-ldl"]
+    command = [gcc, "-shared", "-fPIC", "-x", "c", "-", "-o", str(preload), "-ldl"]
     subprocess.run(command, input=WITHOUT_ZLIB.encode(), check=True)
     folder = tmp_path / "disks"
     folder.mkdir()

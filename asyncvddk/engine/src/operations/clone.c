@@ -123,23 +123,55 @@ write_all (const struct clone *c, struct disk *to)
   return r == VIX_OK ? clone_content (c->from, write_content, to, c->creation.progress, CREATION_PERCENT) : r;
 }
 
-/* Opens the new disk under its temporary name, fills it, and opens it once more: what cannot be opened is no clone. */
+/* The file is locked again, now that it is full, or somebody took it for a dead one's in the meantime. */
 static VixError
-fill (const struct clone *c)
+guard_again (struct creation *c, ino_t ino)
 {
-  CLEANUP_FREE char *path = NULL;
+  VixError r = file_open_at (c->dirfd, c->dir, c->temporary, true, &c->guard);
+
+  if (r == VIX_OK)
+    r = lock_for_writing (c->guard);
+  if (r == VIX_OK && c->guard->ino != ino)
+    r = report (VIX_E_FILE_ALREADY_LOCKED, "%s: another process makes a disk of this name", c->guard->path);
+  if (r != VIX_OK)
+    c->published = true; /* it is not ours any more: nothing to delete */
+  return r;
+}
+
+/* Opens the new disk under its temporary name and writes to it. */
+static VixError
+fill_files (struct clone *c, const char *path)
+{
+  const ino_t ino = c->creation.guard->ino;
   struct disk *to;
   VixError r, closed;
 
-  if (asprintf (&path, "%s/%s", c->creation.dir, c->creation.temporary) == -1)
-    return report_no_memory ();
+  if (is_one_file (&c->creation)) {
+    file_close (c->creation.guard);
+    c->creation.guard = NULL;
+  }
   r = disk_open (path, 0, &to);
   if (r != VIX_OK)
     return r;
   r = write_all (c, to);
   closed = disk_close (to);
-  if (r != VIX_OK || closed != VIX_OK)
-    return r != VIX_OK ? r : closed;
+  r = r == VIX_OK ? closed : r;
+  return r == VIX_OK && !c->creation.guard ? guard_again (&c->creation, ino) : r;
+}
+
+/* The new disk is opened once more when it is full: what cannot be opened is no clone. */
+static VixError
+fill (struct clone *c)
+{
+  CLEANUP_FREE char *path = NULL;
+  struct disk *to;
+  VixError r;
+
+  if (asprintf (&path, "%s/%s", c->creation.dir, c->creation.temporary) == -1)
+    return report_no_memory ();
+  r = fill_files (c, path);
+  if (r != VIX_OK)
+    return r;
   r = disk_open (path, VIXDISKLIB_FLAG_OPEN_READ_ONLY, &to);
   return r == VIX_OK ? disk_close (to) : r;
 }

@@ -120,8 +120,7 @@ extent_name (const struct creation *c, unsigned index)
   return n == -1 ? NULL : name;
 }
 
-/* True if the file with the descriptor is also the extent. */
-static bool
+bool
 is_one_file (const struct creation *c)
 {
   return c->kind->sparse && !c->kind->split;
@@ -244,7 +243,7 @@ write_descriptor (struct creation *c, const struct file *f, const char *lines)
   return r == VIX_OK ? file_sync (f) : r;
 }
 
-/* The file is locked, so that nobody takes it for a dead one's.  Whoever fills a disk of one file opens it himself. */
+/* The file is locked, so that nobody takes it for a dead one's. */
 static VixError
 add_descriptor (struct creation *c, const char *lines)
 {
@@ -256,11 +255,7 @@ add_descriptor (struct creation *c, const char *lines)
     r = lock_for_writing (c->guard);
   if (r == VIX_OK)
     r = write_descriptor (c, c->guard, lines);
-  if (r != VIX_OK || !is_one_file (c))
-    return r == VIX_OK ? directory_sync (c->dirfd, c->dir) : r;
-  file_close (c->guard);
-  c->guard = NULL;
-  return VIX_OK;
+  return r == VIX_OK && !is_one_file (c) ? directory_sync (c->dirfd, c->dir) : r;
 }
 
 VixError

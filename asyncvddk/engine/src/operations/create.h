@@ -34,7 +34,7 @@ struct creation {
   char *dir, *name;  /* of the descriptor */
   char *base;        /* name without ".vmdk" */
   char *temporary;   /* name of the file with the descriptor until it is published */
-  struct file *guard; /* that file, locked; NULL: there is none yet, or it is all of the disk */
+  struct file *guard; /* that file, locked; NULL: there is none yet */
   char **created;    /* names of files made so far */
   size_t n_created;
   bool published;    /* the name is the new disk's */
@@ -59,6 +59,9 @@ void creation_end (struct creation *c);
 
 /* The type's way; NULL: disks of this type are not created. */
 const struct kind *find_kind (VixDiskLibDiskType type);
+
+/* True if the file with the descriptor is also the extent. */
+bool is_one_file (const struct creation *c);
 
 /* Sectors of an extent of a split disk. */
 uint64_t split_sectors (uint64_t capacity);

@@ -285,6 +285,8 @@ disk_grow (const char *path, uint64 capacity, bool update_geometry, struct progr
                 (unsigned long long) link_sectors (g.link), (unsigned long long) capacity);
   else if (capacity > link_sectors (g.link))
     r = grow_link (&g, update_geometry);
+  else /* as one that died at its very end had made it */
+    r = unfinished_clear (g.link->dirfd, g.link->dir, g.link->name);
   closed = link_close (g.link);
   return r == VIX_OK ? closed : r;
 }

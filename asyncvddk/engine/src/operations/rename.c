@@ -1,10 +1,11 @@
 /* Other names for the files of a disk.
  *
  * A disk of several files: the extents get their new names in addition to the old ones (hard links), then the new
- * descriptor appears, complete, then the old one goes, then the old names of the extents.  At every moment one of the
- * two descriptors is there with all that it lists; between the second and the third step both are, of one and the same
- * disk.  File systems without hard links have the extents renamed one by one right before the new descriptor appears:
- * there, and only there, a crash in that moment leaves files that must be renamed by hand.
+ * descriptor appears, complete, then the old one becomes the list of what is to go (unfinished.h), then the old names of
+ * the extents and the list go.  At every moment one of the two descriptors is there with all that it lists; between the
+ * second and the third step both are, of one and the same disk.  Unlink of the old name ends what died behind that.  File
+ * systems without hard links have the extents renamed one by one right before the new descriptor appears: there, and
+ * only there, a crash in that moment leaves files that must be renamed by hand.
  *
  * A disk of one file is renamed by the file system; the name inside it, which nobody relies on, follows. */
 #define _GNU_SOURCE
@@ -21,6 +22,7 @@
 #include "base/log.h"
 #include "disk/descriptor_area.h"
 #include "operations/operations.h"
+#include "operations/unfinished.h"
 
 static VixError
 failed (const struct renaming *n, int err, const char *name, const char *doing)
@@ -145,8 +147,8 @@ exchange_descriptors (const struct renaming *n, const char *temporary)
   if (err != 0)
     return failed (n, err, n->name, "create");
   r = directory_sync (n->dirfd, n->dir);
-  if (r == VIX_OK && unlinkat (n->files.dirfd, n->files.name, 0) == -1)
-    r = report_errno (errno, n->files.file->path, "rename");
+  if (r == VIX_OK)
+    r = unfinished_begin_delete (n->files.dirfd, n->files.dir, n->files.name);
   if (r != VIX_OK)
     unlinkat (n->dirfd, n->name, 0);
   return r;
@@ -170,9 +172,9 @@ rename_files (const struct renaming *n)
     unlinkat (n->dirfd, temporary, 0);
     return r;
   }
-  directory_sync (n->files.dirfd, n->files.dir); /* if not, both names may be there after a crash, which is no harm */
   drop_old_names (n);
   remove_unfinished (n->files.dirfd, n->files.name);
+  unfinished_end (n->files.dirfd, n->files.dir, n->files.name); /* the disk has its name: a list that stays is reported */
   return VIX_OK;
 }
 

@@ -143,11 +143,16 @@ VixError
 unfinished_begin_delete (int dirfd, const char *dir, const char *name)
 {
   CLEANUP_FREE char *hidden = unfinished_name (name);
+  VixError r;
 
   if (!hidden)
     return report_no_memory ();
-  return renameat (dirfd, name, dirfd, hidden) == -1 ? report_errno (errno, name, "delete")
-                                                     : directory_sync (dirfd, dir);
+  if (renameat (dirfd, name, dirfd, hidden) == -1)
+    return report_errno (errno, name, "delete");
+  r = directory_sync (dirfd, dir);
+  if (r != VIX_OK)
+    renameat (dirfd, hidden, dirfd, name);
+  return r;
 }
 
 VixError

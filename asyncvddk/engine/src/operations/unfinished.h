@@ -16,7 +16,8 @@ char *unfinished_name (const char *name);
  * lives. */
 VixError unfinished_clear (int dirfd, const char *dir, const char *name);
 
-/* The disk is gone, on stable storage, but for its extents, which the caller deletes, and then calls unfinished_end. */
+/* The disk is gone, on stable storage, but for its extents, which the caller deletes, and then calls unfinished_end; or it
+ * is there as before, with an error. */
 VixError unfinished_begin_delete (int dirfd, const char *dir, const char *name);
 
 /* A disk that is there gets the extents that the text lists besides, once this returns; then the disk's own descriptor
