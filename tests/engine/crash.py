@@ -1,4 +1,4 @@
-"""Processes that die at any call that changes a file, and storage that loses what was not synced."""
+"""Processes that die at any call that changes a file, calls that fail, and storage that loses what was not synced."""
 
 from __future__ import annotations
 
@@ -66,7 +66,8 @@ class Outcome:
 
     returned: int
     """Commands that had returned."""
-    killed: bool
+    met: bool
+    """There was the call before which it should die, or which should fail."""
     code: int
     """Error of the command that ended it."""
     text: str
@@ -83,17 +84,18 @@ class Runner:
     """Configuration file."""
 
     def run(self, mode: str, argument: Path | int, commands: tuple[str, ...]) -> Outcome:
-        """Run them; ``mode`` is die, tear or log."""
+        """Run them; ``mode`` is die, tear, fail or log."""
         line = [str(part) for part in (self.program, self.library, mode, argument)]
         environment = LOADER_ENVIRONMENT | ({"CRASH_SETTINGS": str(self.settings)} if self.settings else {})
         done = subprocess.run(
             [*line, *commands], cwd=self.folder, env=environment, capture_output=True, text=True, check=False
         )
         lines = done.stdout.split("\n")[:-1]
-        code = int(lines.pop().split()[1]) if lines and lines[-1].startswith("error") else 0
         killed = done.returncode == -signal.SIGKILL
-        assert killed or done.returncode == (1 if code else 0), (done.returncode, done.stderr)
-        return Outcome(len(lines), killed, code, done.stderr)
+        assert killed or done.returncode == 0, (done.returncode, done.stderr)
+        met = killed or (lines[-1:] == ["met"] and bool(lines.pop()))
+        code = int(lines.pop().split()[1]) if lines and lines[-1].startswith("error") else 0
+        return Outcome(len(lines), met, code, done.stderr)
 
     def complete(self, commands: tuple[str, ...]) -> Outcome:
         """Run to the end."""

@@ -1,8 +1,9 @@
-/* Makes calls of the library, one for each argument, and dies in the middle if it is told to.
+/* Makes calls of the library, one for each argument, and dies in the middle if it is told to, or has a call fail.
  *
- * Usage: crash_run LIBRARY die|tear|log N|LOG COMMAND...
+ * Usage: crash_run LIBRARY die|tear|fail|log N|LOG COMMAND...
  *
- * After each command that went well its number goes to standard output; "error CODE" ends the run.  The environment's
+ * After each command that went well its number goes to standard output; "error CODE" ends the commands, and "met" follows
+ * if a call failed.  The environment's
  * CRASH_SETTINGS names a configuration file. */
 #define _GNU_SOURCE
 #include <dlfcn.h>
@@ -110,6 +111,27 @@ split (char *command)
     words[i] = (rest = strsep (&command, " ")) ? rest : (char *) "0";
 }
 
+/* The commands one after the other; what is open when one failed is closed. */
+static void
+run (int n, char **commands)
+{
+  for (int i = 0; i < n; ++i) {
+    VixError r;
+
+    split (commands[i]);
+    r = execute ();
+    if (r != VIX_OK) {
+      printf ("error %llu\n", (unsigned long long) r);
+      break;
+    }
+    shim_acknowledge ((uint64_t) i + 1);
+    printf ("%d\n", i + 1);
+  }
+  for (int k = 0; k < 2; ++k)
+    if (handles[k])
+      close_disk (&handles[k]);
+}
+
 static void
 warn (const char *fmt, va_list args)
 {
@@ -127,18 +149,11 @@ main (int argc, char **argv)
   if (strcmp (argv[2], "log") == 0)
     shim_log (argv[3]);
   else
-    shim_die (strtoull (argv[3], NULL, 10), strcmp (argv[2], "tear") == 0);
-  for (int i = 4; i < argc; ++i) {
-    VixError r;
-
-    split (argv[i]);
-    r = execute ();
-    if (r != VIX_OK) {
-      printf ("error %llu\n", (unsigned long long) r);
-      return 1;
-    }
-    shim_acknowledge ((uint64_t) (i - 3));
-    printf ("%d\n", i - 3);
-  }
+    shim_arm (strtoull (argv[3], NULL, 10), strcmp (argv[2], "tear") == 0   ? FATE_TEAR
+                                            : strcmp (argv[2], "fail") == 0 ? FATE_FAIL
+                                                                            : FATE_DIE);
+  run (argc - 4, argv + 4);
+  if (shim_met ())
+    puts ("met");
   return 0;
 }

@@ -30,6 +30,9 @@ SMALL = 1900
 LARGE = 65536 + 77
 """Sectors of sparse disks: two grain tables, and a grain that is cut short."""
 
+EXTENT = 4192256
+"""Sectors of a full extent of a split disk."""
+
 DISK = "disk.vmdk"
 OTHER = "other.vmdk"
 PATTERN = 0x40
@@ -114,6 +117,30 @@ def split_raw(engine: Engine, folder: Path) -> None:
     for name, sectors in halves.items():
         flat(folder, descriptor(*lines, create_type="twoGbMaxExtentFlat"), file=name, sectors=sectors)
     fill(engine, folder / DISK)
+
+
+def beside(prepare: Callable[[Engine, Path], object]) -> Callable[[Engine, Path], object]:
+    """Prepare the same beside a folder that has a file."""
+
+    def both(engine: Engine, folder: Path) -> None:
+        prepare(engine, folder)
+        (folder / "other").mkdir()
+        (folder / "other" / "neighbour").touch()
+
+    return both
+
+
+def thin(engine: Engine, folder: Path) -> None:
+    """Prepare a thin disk as ESXi has it, with a change tracking file."""
+    path = engine.create(folder / DISK, SMALL, VMFS_THIN)
+    path.write_text(path.read_text().replace("# The Disk", 'changeTrackPath="disk-ctk.vmdk"\n\n# The Disk'))
+    (folder / "disk-ctk.vmdk").write_bytes(b"tracked")
+    fill(engine, path)
+
+
+def one_large(engine: Engine, folder: Path) -> None:
+    """Prepare a split disk with one extent."""
+    fill(engine, engine.create(folder / DISK, LARGE, SPLIT_SPARSE))
 
 
 def child(engine: Engine, folder: Path) -> None:
@@ -244,10 +271,17 @@ def copies() -> Iterator[Scenario]:
 def maintenance() -> Iterator[Scenario]:
     """Yield what rebuilds disks."""
     for name, prepare in KINDS.items():
-        sectors = (LARGE if prepare is sparse else SMALL) + 70000
+        sectors = LARGE + 70000 if prepare is sparse else SMALL + 3000
         yield Scenario(f"grow {name}", prepare, (f"grow {DISK} {sectors}",))
-        yield Scenario(f"rename {name}", prepare, (f"rename {DISK} {OTHER}",), (Kept((DISK, OTHER)),))
         yield Scenario(f"unlink {name}", prepare, (f"unlink {DISK}",), (Kept(deleted_by=1),))
+    yield Scenario("grow sparse in place", sparse, (f"grow {DISK} {LARGE + 1000}",))
+    yield Scenario("grow thin", thin, (f"grow {DISK} {SMALL + 3000}",))
+    yield Scenario("grow split by an extent", one_large, (f"grow {DISK} {EXTENT + 8}",))
+    for name, prepare in {**KINDS, "thin": thin}.items():
+        yield Scenario(f"rename {name}", prepare, (f"rename {DISK} {OTHER}",), (Kept((DISK, OTHER)),))
+    for name, prepare in {"split": split, "child": child}.items():
+        commands = (f"rename {DISK} other/{DISK}",)
+        yield Scenario(f"move {name}", beside(prepare), commands, (Kept((DISK, f"other/{DISK}")),))
     for name, prepare in {"sparse": sparse, "split": split, "child": child}.items():
         for call in ("shrink", "defragment") if prepare is not child else ("defragment",):
             yield Scenario(f"{call} {name}", holes(prepare), (f"open {DISK} 0", call, "close"))

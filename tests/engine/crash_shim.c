@@ -1,5 +1,5 @@
-/* Stands between the library and the kernel: counts the calls that change files or folders, dies at one of them, or
- * writes them down.  The library's calls reach these functions because the executable's symbols come first.
+/* Stands between the library and the kernel: counts the calls that change files or folders, dies at one of them, lets
+ * one fail, or writes them down.  The library's calls reach these functions because the executable's symbols come first.
  *
  * A record of the log: one letter, four 64-bit numbers a, b, c and length, then length bytes.
  *   O file a was made, named by the data        W bytes were written to file a at b by call c
@@ -27,8 +27,8 @@
 #include "crash_shim.h"
 
 static FILE *journal;
-static uint64_t deadline, count;
-static int tear;
+static uint64_t chosen, count;
+static enum fate fate;
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 
 static long (*real_syscall) (long, ...);
@@ -40,10 +40,16 @@ find_syscall (void)
 }
 
 void
-shim_die (uint64_t n, int torn)
+shim_arm (uint64_t n, enum fate f)
 {
-  deadline = n;
-  tear = torn;
+  chosen = n;
+  fate = f;
+}
+
+int
+shim_met (void)
+{
+  return chosen != 0 && count >= chosen;
 }
 
 void
@@ -58,14 +64,18 @@ die (void)
   real_syscall (SYS_kill, getpid (), SIGKILL);
 }
 
-/* Before a change: 1 if it is the one to be done in part. */
+/* Before a change: 0 if it fails, with errno set. */
 static int
 enter (void)
 {
   pthread_mutex_lock (&lock);
-  if (++count == deadline && !tear)
+  if (++count != chosen || fate == FATE_TEAR)
+    return 1;
+  if (fate == FATE_DIE)
     die ();
-  return count == deadline;
+  pthread_mutex_unlock (&lock);
+  errno = EIO;
+  return 0;
 }
 
 static void
@@ -75,7 +85,7 @@ leave (void)
 
   if (journal)
     fflush (journal);
-  if (count == deadline)
+  if (count == chosen)
     die ();
   errno = e;
   pthread_mutex_unlock (&lock);
@@ -114,7 +124,7 @@ counts (int fd)
 {
   struct stat st;
 
-  return (journal || deadline) && fstat (fd, &st) == 0 && S_ISREG (st.st_mode);
+  return (journal || chosen) && fstat (fd, &st) == 0 && S_ISREG (st.st_mode);
 }
 
 /* Absolute path of a name. */
@@ -187,7 +197,9 @@ pwritev (int fd, const struct iovec *iov, int n, off_t offset)
 
   if (!counts (fd))
     return real_syscall (SYS_pwritev, fd, iov, n, (long) offset, 0L);
-  if (enter ())
+  if (!enter ())
+    return -1;
+  if (count == chosen)
     tear_write (fd, iov, n, offset);
   done = real_syscall (SYS_pwritev, fd, iov, n, (long) offset, 0L);
   if (done > 0)
@@ -233,7 +245,8 @@ ftruncate (int fd, off_t length)
 
   if (!counts (fd))
     return (int) real_syscall (SYS_ftruncate, fd, (long) length);
-  enter ();
+  if (!enter ())
+    return -1;
   r = (int) real_syscall (SYS_ftruncate, fd, (long) length);
   if (r == 0)
     record ('T', inode (fd), (uint64_t) length, 0, NULL, 0);
@@ -249,7 +262,8 @@ fallocate (int fd, int mode, off_t offset, off_t length)
 
   if (!counts (fd))
     return (int) real_syscall (SYS_fallocate, fd, (long) mode, (long) offset, (long) length);
-  enter ();
+  if (!enter ())
+    return -1;
   r = (int) real_syscall (SYS_fallocate, fd, (long) mode, (long) offset, (long) length);
   if (r == 0 && (mode & (FALLOC_FL_PUNCH_HOLE | FALLOC_FL_ZERO_RANGE)))
     record ('Z', inode (fd), (uint64_t) offset, (uint64_t) length, NULL, 0);
@@ -281,8 +295,9 @@ sync_file (long call, int fd)
 
   if (fstat (fd, &st) == -1)
     return (int) real_syscall (call, fd);
-  enter ();
-  if (!journal && !deadline)
+  if (!enter ())
+    return -1;
+  if (!journal && !chosen)
     r = (int) real_syscall (call, fd);
   if (r == 0 && S_ISDIR (st.st_mode))
     record_names ('D', fd, ".", 0, NULL);
@@ -310,9 +325,10 @@ open_file (int dirfd, const char *name, int flags, mode_t mode)
   struct stat st;
   int fd, fresh;
 
-  if (!(flags & (O_CREAT | O_TRUNC)) || !(journal || deadline))
+  if (!(flags & (O_CREAT | O_TRUNC)) || !(journal || chosen))
     return (int) real_syscall (SYS_openat, dirfd, name, flags, mode);
-  enter ();
+  if (!enter ())
+    return -1;
   fresh = fstatat (dirfd, name, &st, AT_SYMLINK_NOFOLLOW) == -1;
   fd = (int) real_syscall (SYS_openat, dirfd, name, flags, mode);
   if (fd != -1 && fresh) {
@@ -357,7 +373,8 @@ change_names (char kind, long call, int from_dir, const char *from, int to_dir, 
 {
   int r;
 
-  enter ();
+  if (!enter ())
+    return -1;
   r = (int) (to ? real_syscall (call, from_dir, from, to_dir, to, flags) : real_syscall (call, from_dir, from, flags));
   if (r == 0)
     record_names (kind, from_dir, from, to_dir, to);

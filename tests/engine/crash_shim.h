@@ -4,8 +4,15 @@
 
 #include <stdint.h>
 
-/* From here on the process kills itself before the n-th call that changes a file, or in the middle of it. */
-void shim_die (uint64_t n, int torn);
+/* What becomes of the n-th call that changes a file: the process kills itself before it, or in the middle of it, or the
+ * call fails with EIO. */
+enum fate { FATE_DIE, FATE_TEAR, FATE_FAIL };
+
+/* From here on calls are counted; n 0: none meets its fate. */
+void shim_arm (uint64_t n, enum fate fate);
+
+/* Tells whether there was an n-th call. */
+int shim_met (void);
 
 /* From here on every change is written to a log, in the records of crash.py. */
 void shim_log (const char *path);

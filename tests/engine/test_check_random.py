@@ -11,7 +11,9 @@ from hypothesis import HealthCheck, assume, example, given, settings
 from hypothesis import strategies as st
 
 from tests.engine.craft import GRAIN, SECTOR, TABLE, Sparse
-from tests.engine.driver import EngineError
+from tests.engine.driver import READ_ONLY
+from tests.engine.grain_tables import grains
+from tests.engine.test_check import code
 
 if TYPE_CHECKING:
     from tests.engine.driver import Engine
@@ -20,6 +22,7 @@ SECTORS = 2 * GRAIN * TABLE
 GRAINS = {0: 1, 1: 2, 5: 3, 511: 4, 512: 5, 600: 6, 1023: 7}
 DISK = Sparse(sectors=SECTORS, grains=GRAINS)
 FIRST = DISK.layout()[2]
+WHOLE = grains(DISK.build())
 NEEDS_REPAIR = 16006
 
 Entries: TypeAlias = dict[int, int]
@@ -37,15 +40,6 @@ header = st.dictionaries(
     st.binary(min_size=4, max_size=4),
     max_size=1,
 )
-
-
-def code(engine: Engine, path: Path, *, repair: bool = False) -> int:
-    """Return the result of CheckRepair."""
-    try:
-        engine.check(path, repair=repair)
-    except EngineError as error:
-        return error.code
-    return 0
 
 
 def save(folder: Path, disk: Sparse, damage: dict[int, bytes]) -> Path:
@@ -99,4 +93,7 @@ def test_damage_to_one_copy_of_the_tables_is_undone(engine: Engine, lost: set[in
     with tempfile.TemporaryDirectory() as folder:
         path = disk.save(Path(folder) / "disk.vmdk")
         engine.check(path, repair=True)
-        assert engine.read(path) == disk.content()
+        assert grains(path.read_bytes()) == WHOLE
+        with engine.open(path, READ_ONLY) as opened:
+            for number, fill in GRAINS.items():
+                assert opened.read(number * GRAIN, GRAIN) == bytes([fill]) * (GRAIN * SECTOR)

@@ -11,9 +11,10 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from tests.engine.craft import HEADER, HEADER_FIELDS, Sparse
+from tests.engine.craft import Sparse
 from tests.engine.craft_esx import Stream
 from tests.engine.driver import READ_ONLY, SECTOR, STREAM_OPTIMIZED, Disk, EngineError
+from tests.engine.grain_tables import header
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -28,11 +29,6 @@ SECTORS = 2 * TABLE + 300 + 7  # the last grain is a fraction
 def extracted(seven_zip: str, path: Path) -> bytes:
     """Return what 7-Zip reads."""
     return subprocess.run([seven_zip, "x", "-so", "-tvmdk", path], capture_output=True, check=True).stdout
-
-
-def header(data: bytes) -> dict[str, int | bytes]:
-    """Return the fields of a header or footer."""
-    return dict(zip(HEADER_FIELDS, HEADER.unpack(data), strict=True))
 
 
 def elements(image: bytes) -> list[tuple[str, int]]:

@@ -9,6 +9,7 @@
 #include <sys/uio.h>
 
 #include "base/engine.h"
+#include "base/report.h"
 
 #define SECTOR_SIZE 512ull
 
@@ -24,15 +25,6 @@ struct file {
   bool writable;
   bool locked; /* against other writers, by the kernel */
 };
-
-/* Warns the client in one line and returns code. */
-VixError report (VixError code, const char *fmt, ...) __attribute__ ((format (printf, 2, 3)));
-
-/* The same for a failed system call: "path: doing: reason".  The code comes from err. */
-VixError report_errno (int err, const char *path, const char *doing);
-
-/* VIX_E_OUT_OF_MEMORY, reported. */
-VixError report_no_memory (void);
 
 /* Opens an existing regular file by a path that the user gave or a child disk named; symbolic links are followed. */
 VixError file_open (const char *path, bool writable, struct file **out);

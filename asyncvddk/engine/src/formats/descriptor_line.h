@@ -1,4 +1,4 @@
-/* The lines of a descriptor, for the files that edit them. */
+/* The lines of a descriptor, for the files that read and edit them. */
 #ifndef ENGINE_DESCRIPTOR_LINE_H
 #define ENGINE_DESCRIPTOR_LINE_H
 
@@ -21,6 +21,12 @@ bool line_has_key (const struct line_parts *parts, const char *key);
 
 /* The value without quotes and escapes, malloc'ed; NULL when out of memory. */
 char *line_value (const struct line_parts *parts);
+
+/* Whether it begins as a line of an extent does: nothing else is said of it. */
+bool is_extent_line (const char *line);
+
+/* Adds what line number (from 1 on) says to d->extents. */
+VixError extent_line_parse (struct descriptor *d, size_t number, const char *line);
 
 /* Index of the line with this key, d->n_lines if there is none. */
 size_t lines_find (const struct descriptor *d, const char *key, struct line_parts *parts);

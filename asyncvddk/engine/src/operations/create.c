@@ -286,6 +286,20 @@ replace_old (struct creation *c)
   return err == 0 ? VIX_OK : report_errno (err, c->name, "replace");
 }
 
+/* Back to the temporary name, and the old disk to its own, if there is one still.  If that fails, too, the disk stays. */
+static void
+take_back (struct creation *c)
+{
+  int err = -1;
+
+  if (c->exchanged)
+    err = file_exchange (c->dirfd, c->temporary, c->name);
+  else if (!c->replace)
+    err = renameat (c->dirfd, c->name, c->dirfd, c->temporary);
+  if (err == 0)
+    c->published = c->exchanged = false;
+}
+
 /* The extents' names are on storage before a descriptor speaks of them. */
 VixError
 creation_publish (struct creation *c)
@@ -297,7 +311,12 @@ creation_publish (struct creation *c)
   if (r == VIX_OK)
     r = c->replace ? replace_old (c) : rename_new (c, c->temporary);
   c->published = r == VIX_OK;
-  return r == VIX_OK ? directory_sync (c->dirfd, c->dir) : r;
+  if (r == VIX_OK) {
+    r = directory_sync (c->dirfd, c->dir);
+    if (r != VIX_OK)
+      take_back (c);
+  }
+  return r;
 }
 
 VixError
