@@ -2,19 +2,8 @@
 #define _GNU_SOURCE
 #include <stdlib.h>
 
+#include "base/zero.h"
 #include "formats/sparse/compact.h"
-
-static bool
-is_zero (const uint8_t *buf, size_t len)
-{
-  const uint64_t *words = (const uint64_t *) buf;
-  uint64_t any = 0;
-
-  for (size_t i = 0; i < len / sizeof *words && any == 0; i += 8)
-    any = words[i] | words[i + 1] | words[i + 2] | words[i + 3] | words[i + 4] | words[i + 5] | words[i + 6]
-        | words[i + 7];
-  return any == 0;
-}
 
 /* What lies behind the end of the disk in its last grain does not count. */
 static VixError

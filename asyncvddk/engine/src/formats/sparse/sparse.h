@@ -1,4 +1,4 @@
-/* An open hosted sparse extent, shared by the sparse_*.c files. */
+/* An open hosted sparse extent, shared by the files of this folder. */
 #ifndef ENGINE_SPARSE_H
 #define ENGINE_SPARSE_H
 
@@ -83,8 +83,7 @@ table_entries (const struct sparse *s)
   return 1u << s->table_bits;
 }
 
-/* header.c: reads and judges the header; where the directory must lie is known afterwards.  *interrupted: the extent was
- * about to grow, its capacity in h is that of the line now. */
+/* header.c: reads and judges the header. */
 VixError sparse_read_header (const struct file *f, struct sparse_header *h);
 
 /* The same without the places of the directories. */
@@ -95,7 +94,12 @@ bool sparse_directory_fits (const struct file *f, const struct sparse_header *h,
 
 /* To the byte order of this machine, and back. */
 void sparse_swap_header (struct sparse_header *h);
+
+/* The header against its extent line.  *interrupted: the extent was about to grow, its capacity in h is that of the line
+ * now. */
 VixError sparse_check_header (const struct file *f, struct sparse_header *h, uint64_t line_sectors, bool *interrupted);
+
+/* The place of the grain directory, which is that of the footer for some. */
 VixError sparse_check_directory (const struct file *f, const struct sparse_header *h);
 
 /* cache.c.  cache_find and cache_changed need the lock; the others take it.  cache_change leaves it taken for writing on
@@ -134,9 +138,9 @@ VixError create_sparse_extent (const struct file *f, uint64_t sectors, const cha
 
 /* Size of the file that it makes, in sectors. */
 uint64_t sparse_empty_sectors (uint64_t sectors, bool descriptor);
+
 /* grow.c: a larger capacity in the header, tables for it; e is only to be closed then.  To go back, write the header's
- * sector as it was, then cut the file.  sparse_check_growth: VIX_E_FILE_TOO_BIG before anything
- * changes. */
+ * sector as it was, then cut the file.  sparse_check_growth: VIX_E_FILE_TOO_BIG before anything changes. */
 VixError sparse_grow (struct extent *e, uint64_t sectors);
 VixError sparse_check_growth (const struct extent *e, uint64_t sectors);
 

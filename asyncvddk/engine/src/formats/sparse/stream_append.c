@@ -74,8 +74,7 @@ append_batch (struct batch *b)
   return r;
 }
 
-/* One of zeros is left out unless an older copy must be
- * superseded. */
+/* One of zeros is left out unless an older copy must be superseded. */
 VixError
 stream_append_grains (struct stream_writer *w, uint64_t first, uint64_t end)
 {
