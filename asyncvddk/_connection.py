@@ -163,7 +163,7 @@ class Connection:
 
         Raises DiskExistsError, DiskNotFoundError, DiskFullError, DiskLockedError, another NativeError by code,
         ClosedError. Cancelled, the library is asked to stop; no copy is left, and a disk that was to be overwritten
-        is as it was, unless the copy was complete already.
+        is as it was, unless the copy was complete already. A complete copy on a server stays.
         """
         name = self._path(path)
         origin = source_connection or self
@@ -179,7 +179,7 @@ class Connection:
                 path=f"{source_name} to {name}",
                 keep=(natives, struct),
                 progress=progress,
-                unmake=None if overwrite else functools.partial(self._unlink, name),
+                unmake=functools.partial(self._unlink, name) if self._local and not overwrite else None,
             )
 
     async def grow(
