@@ -226,8 +226,10 @@ undo_growth (struct growth *g)
 {
   const struct file *f = last_extent (g)->file;
 
-  if (g->before && (file_write (f, g->before, g->before_len, 0) != VIX_OK || file_sync (f) != VIX_OK))
+  if (g->before && (file_write (f, g->before, g->before_len, 0) != VIX_OK || file_sync (f) != VIX_OK)) {
+    sparse_stay_unclean (last_extent (g));
     return; /* the header may lead to what would be cut off */
+  }
   if (ftruncate (f->fd, (off_t) g->last_size) == -1)
     report_errno (errno, f->path, "set the size back");
 }

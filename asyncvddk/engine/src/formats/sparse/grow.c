@@ -170,3 +170,11 @@ sparse_check_growth (const struct extent *e, uint64_t sectors)
 {
   return check_limits ((const struct sparse *) e, sectors);
 }
+
+void
+sparse_stay_unclean (struct extent *e)
+{
+  struct sparse *s = (struct sparse *) e;
+
+  s->unclean = s->found_unclean = false;
+}

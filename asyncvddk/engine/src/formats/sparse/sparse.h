@@ -142,6 +142,9 @@ uint64_t sparse_empty_sectors (uint64_t sectors, bool descriptor);
 /* grow.c: a larger capacity in the header, tables for it; e is only to be closed then.  To go back, write the header's
  * sector as it was, then cut the file.  sparse_check_growth: VIX_E_FILE_TOO_BIG before anything changes. */
 VixError sparse_grow (struct extent *e, uint64_t sectors);
+
+/* The header could not be written back: closing leaves the mark that lets it be larger than the extent line. */
+void sparse_stay_unclean (struct extent *e);
 VixError sparse_check_growth (const struct extent *e, uint64_t sectors);
 
 /* map.c. */
