@@ -65,4 +65,8 @@ VixError disk_settle (struct disk *d, uint32_t *cid);
 /* Value of a key in the first link from the top that has it, malloc'ed; NULL: none has.  Takes d->lock. */
 char *disk_ddb_get (struct disk *d, const char *key);
 
+/* All names as they are at one moment, each with its NUL, then an empty one: *size bytes, malloc'ed.  NULL: no memory,
+ * reported.  Takes d->lock. */
+char *disk_ddb_names (struct disk *d, size_t *size);
+
 #endif

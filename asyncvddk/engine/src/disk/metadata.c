@@ -130,11 +130,10 @@ collect_names (const struct disk *d, struct names *names)
   return VIX_OK;
 }
 
-VixError
-disk_metadata_keys (struct disk *d, char *buf, size_t len, size_t *required)
+char *
+disk_ddb_names (struct disk *d, size_t *size)
 {
   DISK_SHARED (d);
-  CLEANUP_FREE char *text = NULL;
   struct names names = { calloc (1, 1), 0 };
   VixError r = names.text ? VIX_OK : report_no_memory ();
 
@@ -142,11 +141,22 @@ disk_metadata_keys (struct disk *d, char *buf, size_t len, size_t *required)
   if (r == VIX_OK)
     r = collect_names (d, &names);
   pthread_mutex_unlock (&d->lock);
-  text = names.text;
-  if (r != VIX_OK)
-    return r;
-  text[names.size] = '\0'; /* an empty name ends the list */
-  return give_text (text, names.size + 1, buf, len, required);
+  if (r != VIX_OK) {
+    free (names.text);
+    return NULL;
+  }
+  names.text[names.size] = '\0'; /* an empty name ends the list */
+  *size = names.size + 1;
+  return names.text;
+}
+
+VixError
+disk_metadata_keys (struct disk *d, char *buf, size_t len, size_t *required)
+{
+  size_t size;
+  CLEANUP_FREE char *names = disk_ddb_names (d, &size);
+
+  return names ? give_text (names, size, buf, len, required) : VIX_E_OUT_OF_MEMORY;
 }
 
 /* 0 if the key is missing or no number.  Holds d->lock. */

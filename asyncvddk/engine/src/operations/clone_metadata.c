@@ -22,26 +22,10 @@ is_own (const char *key)
   return false;
 }
 
-/* Malloc'ed; NULL: VIX_E_OUT_OF_MEMORY, reported, or no such key. */
-static char *
-read_value (struct disk *d, const char *key, VixError *r)
-{
-  size_t size = 0;
-  char *value;
-
-  *r = disk_metadata_read (d, key, NULL, 0, &size);
-  if (*r != VIX_E_BUFFER_TOOSMALL)
-    return NULL;
-  value = malloc (size);
-  *r = value ? disk_metadata_read (d, key, value, size, NULL) : report_no_memory ();
-  return value;
-}
-
 static bool
 same_adapter (struct disk *from, const struct descriptor *to)
 {
-  VixError r;
-  CLEANUP_FREE char *theirs = read_value (from, "adapterType", &r);
+  CLEANUP_FREE char *theirs = disk_ddb_get (from, "adapterType");
   CLEANUP_FREE char *ours = descriptor_ddb_get (to, "adapterType");
 
   return theirs && ours && strcasecmp (theirs, ours) == 0;
@@ -52,28 +36,24 @@ same_adapter (struct disk *from, const struct descriptor *to)
 static VixError
 carry (struct disk *from, const char *key, bool geometry, struct descriptor *to)
 {
-  VixError r;
   CLEANUP_FREE char *value = NULL;
 
   if (is_own (key) || !descriptor_valid_name (key) || (!geometry && strncasecmp (key, "geometry.", 9) == 0))
     return VIX_OK;
-  value = read_value (from, key, &r);
-  return r == VIX_OK ? descriptor_ddb_set (to, key, value) : r;
+  value = disk_ddb_get (from, key);
+  return value ? descriptor_ddb_set (to, key, value) : report_no_memory ();
 }
 
+/* The source may get metadata, or a parent with more of it, meanwhile: so the names are those of one moment. */
 VixError
 clone_metadata (struct disk *from, struct descriptor *to)
 {
   const bool geometry = same_adapter (from, to);
-  CLEANUP_FREE char *keys = NULL;
-  size_t size = 0;
-  VixError r = disk_metadata_keys (from, NULL, 0, &size);
+  size_t size;
+  CLEANUP_FREE char *names = disk_ddb_names (from, &size);
+  VixError r = names ? VIX_OK : VIX_E_OUT_OF_MEMORY;
 
-  if (r != VIX_E_BUFFER_TOOSMALL)
-    return r;
-  keys = malloc (size);
-  r = keys ? disk_metadata_keys (from, keys, size, NULL) : report_no_memory ();
-  for (const char *key = keys; r == VIX_OK && *key; key += strlen (key) + 1)
+  for (const char *key = names; r == VIX_OK && *key; key += strlen (key) + 1)
     r = carry (from, key, geometry, to);
   return r;
 }
