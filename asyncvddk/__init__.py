@@ -15,6 +15,7 @@ from asyncvddk._connection import Connection
 from asyncvddk._disk import AsyncDisk
 from asyncvddk._library import Vddk
 from asyncvddk._opening import Opening
+from asyncvddk._operation import Operation
 from asyncvddk._version import __version__
 from asyncvddk.errors import (
     AccessDeniedError,
@@ -87,6 +88,7 @@ __all__ = [
     "NotSupportedError",
     "OpenFlags",
     "Opening",
+    "Operation",
     "OperationCancelledError",
     "OutOfMemoryError",
     "OutOfRangeError",

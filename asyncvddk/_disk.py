@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Final
 from asyncvddk import _metadata, _sectors
 from asyncvddk._closing import Busy, CloseOnce
 from asyncvddk._events import Events
+from asyncvddk._operation import Operation
 from asyncvddk._ranges import RangeLocks
 from asyncvddk.errors import ChainError, ClosedError, NotSupportedError
 from asyncvddk.models import SECTOR_SIZE, Block, DiskType
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from typing_extensions import Buffer
 
     from asyncvddk._calls import Calls
+    from asyncvddk._operation import Tell
     from asyncvddk._worker import Hold
     from asyncvddk.models import DiskInfo
 
@@ -265,27 +267,33 @@ class AsyncDisk:
         """
         await _metadata.write(self._call, name, value)
 
-    async def create_child(
+    def create_child(
         self,
         path: str | os.PathLike[str],
         *,
         disk_type: DiskType = DiskType.MONOLITHIC_SPARSE,
         progress: Callable[[int], object] | None = None,
-    ) -> None:
+    ) -> Operation[None]:
         """Create an empty local disk at ``path`` that shows this one's content until it is written to (a redo log).
 
         ``disk_type`` is MONOLITHIC_SPARSE or SPLIT_SPARSE. Write to this disk no more afterwards: its children could
-        not be opened. ``progress`` gets percentages on the event loop.
+        not be opened.
+
+        ``await`` the result, or watch it. ``progress`` gets percentages on the event loop.
 
         Raises DiskExistsError, DiskFullError, ChainError (the chain is too long), another NativeError by code,
         ClosedError. Cancelled, the library is asked to stop, and a child that it has completed all the same is removed.
         """
-        name = os.path.abspath(os.fspath(path))  # noqa: ASYNC240, PTH100  (asks no disk; links stay as they are)
-        native = _marshal.c_path(name)
-        arguments = (self._open_handle("create_child"), _memory.bytes_address(native), int(disk_type))
-        unmake = functools.partial(self._unlink, name)
-        with self._lent:
-            await self._calls.long("CreateChild", *arguments, path=name, keep=native, progress=progress, unmake=unmake)
+
+        async def run(tell: Tell) -> None:
+            name = os.path.abspath(os.fspath(path))  # noqa: ASYNC240, PTH100  (asks no disk; links stay as they are)
+            native = _marshal.c_path(name)
+            arguments = (self._open_handle("create_child"), _memory.bytes_address(native), int(disk_type))
+            unmake = functools.partial(self._unlink, name)
+            with self._lent:
+                await self._calls.long("CreateChild", *arguments, path=name, keep=native, progress=tell, unmake=unmake)
+
+        return Operation(run, progress)
 
     async def is_attach_possible(self, parent: AsyncDisk) -> bool:
         """Tell whether ``attach`` to ``parent`` would go well. Raises NativeError by code, ClosedError."""
@@ -326,28 +334,29 @@ class AsyncDisk:
         await self._call("SpaceNeededForClone", int(disk_type), cell.address, keep=cell)
         return cell.value
 
-    async def shrink(self, *, progress: Callable[[int], object] | None = None) -> None:
+    def shrink(self, *, progress: Callable[[int], object] | None = None) -> Operation[None]:
         """Give the grains of a local sparse base disk that hold only zeros back to the file system; the size stays.
 
-        ``progress`` gets percentages on the event loop. Raises UnsupportedError (a child, or not sparse),
-        AccessDeniedError (open for reading only), another NativeError by code, ClosedError. Cancelled, the library is
-        asked to stop; what it has done stays done.
+        ``await`` the result, or watch it. ``progress`` gets percentages on the event loop. Raises UnsupportedError (a
+        child, or not sparse), AccessDeniedError (open for reading only), another NativeError by code, ClosedError.
+        Cancelled, the library is asked to stop; what it has done stays done.
         """
-        await self._rebuild("Shrink", progress)
+        return Operation(functools.partial(self._rebuild, "Shrink"), progress)
 
-    async def defragment(self, *, progress: Callable[[int], object] | None = None) -> None:
+    def defragment(self, *, progress: Callable[[int], object] | None = None) -> Operation[None]:
         """Put the grains of a local sparse disk in the order of its content; flat disks have nothing to do.
 
-        ``progress`` gets percentages on the event loop. Raises AccessDeniedError (open for reading only), another
-        NativeError by code, ClosedError. Cancelled, the library is asked to stop; what it has done stays done.
+        ``await`` the result, or watch it. ``progress`` gets percentages on the event loop. Raises AccessDeniedError
+        (open for reading only), another NativeError by code, ClosedError. Cancelled, the library is asked to stop; what
+        it has done stays done.
         """
-        await self._rebuild("Defragment", progress)
+        return Operation(functools.partial(self._rebuild, "Defragment"), progress)
 
-    async def _rebuild(self, name: str, progress: Callable[[int], object] | None) -> None:
+    async def _rebuild(self, name: str, tell: Tell) -> None:
         if self._mode:
             await self._call("Wait")
         with self._lent:
-            await self._calls.long(name, self._open_handle(name), path=self.path, progress=progress)
+            await self._calls.long(name, self._open_handle(name), path=self.path, progress=tell)
 
     async def _call(self, name: str, *args: int, keep: object = None, hold: Hold | None = None) -> None:
         await self._calls(name, self._open_handle(name), *args, path=self.path, keep=keep, hold=hold)
