@@ -14,6 +14,7 @@ from asyncvddk._access import Access
 from asyncvddk._connection import Connection
 from asyncvddk._disk import AsyncDisk
 from asyncvddk._library import Vddk
+from asyncvddk._metadata import DiskMetadata
 from asyncvddk._opening import Opening
 from asyncvddk._operation import Operation
 from asyncvddk._version import __version__
@@ -75,6 +76,7 @@ __all__ = [
     "DiskFullError",
     "DiskInfo",
     "DiskLockedError",
+    "DiskMetadata",
     "DiskNotFoundError",
     "DiskType",
     "EncryptedDiskError",

@@ -7,9 +7,10 @@ import os
 from contextlib import AsyncExitStack
 from typing import TYPE_CHECKING, Final
 
-from asyncvddk import _metadata, _sectors
+from asyncvddk import _sectors
 from asyncvddk._closing import Busy, CloseOnce
 from asyncvddk._events import Events
+from asyncvddk._metadata import DiskMetadata
 from asyncvddk._operation import Operation
 from asyncvddk._ranges import RangeLocks
 from asyncvddk.errors import ChainError, ClosedError, NotSupportedError
@@ -100,6 +101,11 @@ class AsyncDisk:
     def closed(self) -> bool:
         """True once ``aclose`` has begun."""
         return self._closing.begun
+
+    @property
+    def metadata(self) -> DiskMetadata:
+        """The disk database: ``await disk.metadata["uuid"]``, ``await disk.metadata.set(key, value)``, ..."""
+        return DiskMetadata(self._call)
 
     async def info(self) -> DiskInfo:
         """Return size, geometry, adapter, links and identifiers. Raises NativeError by code, ClosedError."""
@@ -251,21 +257,6 @@ class AsyncDisk:
         finally:
             if cell.value:
                 self._calls.free("FreeBlockList", cell.value)
-
-    async def metadata(self) -> dict[str, str]:
-        """Return the whole disk database, names without the ``ddb.`` of the descriptor. Errors: as ``info``."""
-        return {name: await self.read_metadata(name) for name in await _metadata.names(self._call)}
-
-    async def read_metadata(self, name: str) -> str:
-        """Return one entry of the disk database. Raises MetadataKeyError, NativeError by code, ClosedError."""
-        return await _metadata.read(self._call, name)
-
-    async def write_metadata(self, name: str, value: str) -> None:
-        """Create or replace one entry of the disk database; entries cannot be deleted (VMware's guide).
-
-        Raises ValueError (an embedded NUL), AccessDeniedError, NativeError by code, ClosedError.
-        """
-        await _metadata.write(self._call, name, value)
 
     def create_child(
         self,
