@@ -17,6 +17,7 @@ from asyncvddk._library import Vddk
 from asyncvddk._metadata import DiskMetadata
 from asyncvddk._opening import Opening
 from asyncvddk._operation import Operation
+from asyncvddk._stream import DiskStream
 from asyncvddk._version import __version__
 from asyncvddk.errors import (
     AccessDeniedError,
@@ -78,6 +79,7 @@ __all__ = [
     "DiskLockedError",
     "DiskMetadata",
     "DiskNotFoundError",
+    "DiskStream",
     "DiskType",
     "EncryptedDiskError",
     "Geometry",

@@ -13,6 +13,7 @@ from asyncvddk._events import Events
 from asyncvddk._metadata import DiskMetadata
 from asyncvddk._operation import Operation
 from asyncvddk._ranges import RangeLocks
+from asyncvddk._stream import CHUNK_SIZE, DiskStream
 from asyncvddk.errors import ChainError, ClosedError, NotSupportedError
 from asyncvddk.models import SECTOR_SIZE, Block, DiskType
 from asyncvddk.native import _core, _marshal, _memory
@@ -211,6 +212,15 @@ class AsyncDisk:
         if self._mode:
             await self._call("Wait")
         await self._call("Flush")
+
+    def stream(self, position: int = 0, *, chunk_size: int = CHUNK_SIZE) -> DiskStream:
+        """Return a stream over the disk: read, write, seek as in a file, beginning at byte ``position``.
+
+        ``async for`` over it gives ``chunk_size`` bytes at a time. Closing it leaves the disk open, and there may be
+        several. Raises ValueError, ClosedError.
+        """
+        self._open_handle("stream")
+        return DiskStream(self, position, chunk_size)
 
     def allocated_blocks(
         self, start: int = 0, length: int | None = None, *, chunk_size: int = 65536
