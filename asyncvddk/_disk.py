@@ -8,18 +8,19 @@ from contextlib import AsyncExitStack
 from typing import TYPE_CHECKING, Final
 
 from asyncvddk import _sectors
+from asyncvddk._allocated import Allocated
 from asyncvddk._closing import Busy, CloseOnce
 from asyncvddk._events import Events
 from asyncvddk._metadata import DiskMetadata
 from asyncvddk._operation import Operation
 from asyncvddk._ranges import RangeLocks
 from asyncvddk._stream import CHUNK_SIZE, DiskStream
-from asyncvddk.errors import ChainError, ClosedError, NotSupportedError
+from asyncvddk.errors import ChainError, ClosedError
 from asyncvddk.models import SECTOR_SIZE, Block, DiskType
 from asyncvddk.native import _core, _marshal, _memory
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+    from collections.abc import AsyncGenerator, Awaitable, Callable
 
     from typing_extensions import Buffer
 
@@ -74,7 +75,7 @@ class AsyncDisk:
         suffix = "Async" if self._mode else ""
         self._read, self._write = calls.address("Read" + suffix), calls.address("Write" + suffix)
         self._transfer = calls.worker.transfer
-        self._says_blocks = True
+        self._allocated = Allocated(path, calls.free)
 
     async def load(self) -> None:
         """Learn size and transport mode: the last step of opening."""
@@ -224,49 +225,22 @@ class AsyncDisk:
 
     def allocated_blocks(
         self, start: int = 0, length: int | None = None, *, chunk_size: int = 65536
-    ) -> AsyncIterator[Block]:
+    ) -> AsyncGenerator[Block, None]:
         """Iterate over what is allocated in ``length`` bytes (default: to the end) from byte ``start``.
 
         Blocks ascend, do not touch each other and lie within the range; between them the disk reads as zeros (with
-        ``SINGLE_LINK``: as the parent). ``chunk_size`` is the granularity in bytes: 64 KiB to 64 MiB, a multiple of
-        64 KiB. A last chunk beyond a multiple of it counts as allocated, as the library cannot be asked for it. A
+        ``SINGLE_LINK``: as the parent). ``chunk_size`` is the granularity in bytes: a power of two from 64 KiB
+        to 64 MiB. A last chunk beyond a multiple of it counts as allocated, as the library cannot be asked for it. A
         library that cannot tell has everything allocated; the log says so once.
 
-        Memory is bounded: one native call for at most 524288 chunks at a time. Raises ValueError, ClosedError,
-        NativeError by code.
+        Memory is bounded, some 16 MiB at the worst: one native call for at most 524288 chunks at a time. A loop that is
+        left early leaves nothing behind. Raises ValueError, ClosedError, NativeError by code.
         """
         length = self._size - start if length is None else length
         _sectors.check_range(start, length, self._size)
         chunk = _sectors.check_chunk(chunk_size)
         self._open_handle("allocated_blocks")
-        return self._merged_blocks(start, start + length, chunk)
-
-    async def _merged_blocks(self, start: int, end: int, chunk: int) -> AsyncIterator[Block]:
-        first, count = _sectors.cover(start, end - start)
-        windows, tail = _sectors.plan_queries(first, first + count, self._size // SECTOR_SIZE, chunk)
-        merger = _sectors.Merger(start, end)
-        for window in windows:
-            for block in merger.add(await self._query(window, chunk)):
-                yield block
-        for block in merger.finish(tail):
-            yield block
-
-    async def _query(self, window: _sectors.Window, chunk: int) -> Iterator[tuple[int, int]]:
-        """Return (offset, length) in bytes of what is allocated in one window."""
-        everything = iter([(window.first_sector * SECTOR_SIZE, window.num_sectors * SECTOR_SIZE)])
-        if not self._says_blocks:
-            return everything
-        cell = _memory.Cell()
-        try:
-            await self._call("QueryAllocatedBlocks", *window, chunk, cell.address, keep=cell)
-            return _marshal.block_pairs(cell.value)
-        except NotSupportedError as exc:
-            self._says_blocks = False
-            _logger.warning("allocated_blocks_unknown", disk=self.path, reason=str(exc), effect="everything is read")
-            return everything
-        finally:
-            if cell.value:
-                self._calls.free("FreeBlockList", cell.value)
+        return self._allocated.blocks(self._call, start, start + length, self._size, chunk)
 
     def create_child(
         self,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final, Protocol, TypeVar, overload
+from typing import TYPE_CHECKING, Final, TypeVar, overload
 
 from asyncvddk.errors import MetadataKeyError, NativeError
 from asyncvddk.native import _marshal, _memory
@@ -10,16 +10,11 @@ from asyncvddk.native import _marshal, _memory
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Mapping
 
+    from asyncvddk._calls import HandleCall
+
 D = TypeVar("D")
 
 _TOO_SMALL: Final = 24  # VIX_E_BUFFER_TOOSMALL: the answer to asking for the length
-
-
-class Call(Protocol):
-    """A call of one disk's handle, as ``AsyncDisk`` makes it."""
-
-    def __call__(self, name: str, *args: int, keep: object = None) -> Awaitable[None]:
-        """Call ``VixDiskLib_<name>(handle, *args)``."""
 
 
 class DiskMetadata:
@@ -42,7 +37,7 @@ class DiskMetadata:
     before anything is called. Cancellation: as ``AsyncDisk``.
     """
 
-    def __init__(self, call: Call) -> None:
+    def __init__(self, call: HandleCall) -> None:
         """Belongs to ``AsyncDisk``."""
         self._call = call
 
@@ -112,7 +107,7 @@ def _text(text: str, what: str) -> bytes:
     return _marshal.c_text(text, what, errors="surrogateescape")
 
 
-async def _sized(call: Call, name: str, *args: int, keep: object) -> bytes:
+async def _sized(call: HandleCall, name: str, *args: int, keep: object) -> bytes:
     """Ask for the length, then for the content; ask again when it grew in between."""
     room = 0
     while True:

@@ -36,6 +36,7 @@ LAYERS = (
         "_runtime",
         "_metadata",
         "_stream",
+        "_allocated",
     ),
     ("_worker", "_calls", "_port", "_ranges", "_sectors"),
     ("native",),
