@@ -233,8 +233,10 @@ class AsyncDisk:
         to 64 MiB. A last chunk beyond a multiple of it counts as allocated, as the library cannot be asked for it. A
         library that cannot tell has everything allocated; the log says so once.
 
-        Memory is bounded, some 16 MiB at the worst: one native call for at most 524288 chunks at a time. A loop that is
-        left early leaves nothing behind. Raises ValueError, ClosedError, NativeError by code.
+        Memory is bounded whatever the disk's size, by some 30 MiB at the worst: one native call for at most 524288
+        chunks at a time. A loop that is left early leaves nothing behind.
+
+        Raises ValueError, ClosedError, NativeError by code.
         """
         length = self._size - start if length is None else length
         _sectors.check_range(start, length, self._size)

@@ -77,9 +77,10 @@ class DiskStream(ByteReceiveStream, ByteSendStream):
     Its methods raise what those of ``AsyncDisk`` raise, and ClosedError. It is also a byte stream of anyio
     (``receive``, ``send``), and ``async for`` gives the rest of the disk in chunks.
 
-    Closing a stream waits for its calls and leaves the disk open. Nothing is read ahead or kept back, so there is
-    nothing to flush for others to see what was written; for storage there is ``flush``. Many disks are copied faster by
-    ``asyncvddk.copy``, which has several requests of each in flight.
+    Closing a stream waits for its calls and leaves the disk open. Nothing is read ahead or kept back: a read sees what
+    was written last, by whatever stream, and ``flush`` is for storage alone. One task that reads chunk after chunk
+    waits for each; where every request takes its time, several tasks on one stream are faster, and ``asyncvddk.copy``
+    does that for whole disks.
     """
 
     def __init__(self, disk: Disk, position: int, chunk_size: int) -> None:

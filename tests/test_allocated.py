@@ -65,6 +65,7 @@ class Library:
         return runs
 
     def _answer(self, runs: list[tuple[int, int]], result: int) -> None:
+        assert self.all_freed(), "answers are piled up"
         flat = [number for start, stop in runs for number in (start, stop - start)]
         offset = _structs.BlockList.blocks.offset
         memory = ctypes.create_string_buffer(

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable
     from pathlib import Path
 
-    from tests.fix_stub import Stub
+    from tests.fix_stub import Gate, Stub
 
     Tell = Callable[[int], object] | None
 
@@ -280,6 +280,32 @@ async def test_a_watcher_that_is_cancelled_again_and_again_still_waits(stub: Stu
             with pytest.raises(asyncio.CancelledError):
                 await watching
     assert stub.calls("Unlink") == 1
+
+
+def test_a_loop_that_ends_while_somebody_watches_removes_the_disk(stub: Stub) -> None:
+    """asyncio.run cancels the watcher and the operation's own task at once: the library is waited for all the same."""
+
+    async def watch() -> None:
+        async with Vddk(stub.root) as vddk, vddk.connect() as connection:
+            await watch_to_the_end(connection.create("/new.vmdk", SMALL))
+
+    async def main(gate: Gate) -> None:
+        tasks.append(asyncio.create_task(watch()))
+        await gate.arrival()
+        release_later(10)
+
+    def release_later(turns: int) -> None:
+        if turns:
+            asyncio.get_running_loop().call_soon(release_later, turns - 1)
+        else:
+            gate.release()
+
+    tasks: list[asyncio.Task[None]] = []
+    with stub.gate("Create") as gate:
+        asyncio.run(main(gate))
+    assert tasks[0].cancelled()
+    assert stub.calls("Unlink") == 1
+    assert stub.balanced()
 
 
 async def exhausted(progress: AsyncIterator[int]) -> None:
