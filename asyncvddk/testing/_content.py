@@ -28,7 +28,7 @@ class Readable(Protocol):
         ...
 
     async def read_at(self, offset: int, length: int, /) -> bytes:
-        """Return exactly ``length`` bytes from byte ``offset``."""
+        """Return exactly ``length`` bytes from byte ``offset``. What it raises ends the comparison."""
         ...
 
 
