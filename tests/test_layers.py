@@ -23,7 +23,7 @@ PACKAGE = ROOT / "asyncvddk"
 
 LAYERS = (
     ("cli", "__main__"),
-    ("copy",),
+    ("copy", "testing"),
     ("",),  # asyncvddk/__init__.py: what users import, and what the layers above it may
     (
         "_library",
