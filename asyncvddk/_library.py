@@ -126,8 +126,9 @@ class Vddk:
 
     async def _init_ex(self, calls: Calls, version: tuple[int, int], root: bytes, config: bytes) -> None:
         texts = [_memory.bytes_address(text) if text else 0 for text in (root, config)]
-        with hold_cancellation() as hold:
-            await calls("InitEx", *version, *_core.LOG_CALLBACKS, *texts, keep=(root, config), hold=hold)
+        arguments = (*version, *_core.LOG_CALLBACKS, *texts)
+        with hold_cancellation(shield=False) as hold:
+            await calls("InitEx", *arguments, keep=(root, config), hold=hold, needed=False)
             if hold:
                 await calls.raw("Exit", hold=hold)
 
