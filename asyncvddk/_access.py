@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from contextlib import AsyncExitStack
+import asyncio
 from typing import TYPE_CHECKING, Final, Self
 
 from asyncvddk._calls import Calls
-from asyncvddk._closing import CloseOnce, undo
-from asyncvddk._worker import Worker
+from asyncvddk._closing import CloseOnce, Steps, undo
+from asyncvddk._worker import Worker, hold_cancellation
 from asyncvddk.native import _log, _marshal, _memory
 
 if TYPE_CHECKING:
@@ -52,6 +52,7 @@ class Access:
         self._params = params
         self._identity = identity
         self._live = live
+        self._asked = False
         self._closing = CloseOnce()
         live.add(self)
 
@@ -68,15 +69,26 @@ class Access:
             native.wipe()
             raise
         try:
-            await access._call("PrepareForAccess")
+            await access._prepare()
         except BaseException as exc:
             await undo(access.aclose, exc)  # VMware's guide: EndAccess also when PrepareForAccess failed
             raise
         return access
 
-    async def _call(self, name: str, hold: Hold | None = None) -> None:
-        keep = (self._params, self._identity)
-        await self._calls(name, self._params.address, _memory.bytes_address(self._identity), keep=keep, hold=hold)
+    async def _prepare(self) -> None:
+        with hold_cancellation(shield=False) as hold:
+            self._asked = True
+            try:
+                answer = await self._call("PrepareForAccess", hold, needed=False)
+            except asyncio.CancelledError:
+                self._asked = False  # it was withdrawn from the queue
+                raise
+            if answer:
+                raise await self._calls.error("PrepareForAccess", answer)
+
+    async def _call(self, name: str, hold: Hold, *, needed: bool = True) -> int:
+        arguments = (self._params.address, _memory.bytes_address(self._identity))
+        return await self._calls.raw(name, *arguments, keep=(self._params, self._identity), hold=hold, needed=needed)
 
     async def aclose(self) -> None:
         """Call EndAccess and end the thread. Idempotent; runs to its end when cancelled, then goes on cancelling.
@@ -86,8 +98,9 @@ class Access:
         await self._closing.run(self._close)
 
     async def _close(self, hold: Hold) -> None:
-        async with AsyncExitStack() as steps:
+        async with Steps() as steps:
             steps.callback(self._live.discard, self)
             steps.callback(self._params.wipe)
-            steps.push_async_callback(self._calls.worker.aclose)
-            await self._call("EndAccess", hold)
+            steps.step(self._calls.worker.aclose)
+            if self._asked and (answer := await self._call("EndAccess", hold)):
+                raise await self._calls.error("EndAccess", answer)

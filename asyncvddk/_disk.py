@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Final
 
 from asyncvddk import _sectors
 from asyncvddk._allocated import Allocated
-from asyncvddk._closing import Busy, CloseOnce
+from asyncvddk._closing import Busy, CloseOnce, Steps
 from asyncvddk._events import Events
 from asyncvddk._metadata import DiskMetadata
 from asyncvddk._operation import Operation
@@ -68,6 +68,7 @@ class AsyncDisk:
         self._writes = RangeLocks()
         self._owned = AsyncExitStack()
         self._closing = CloseOnce()
+        self._closing_all = CloseOnce()
         self._size = 0
         self._transport_mode = ""
         self._request_sectors = _LOCAL_REQUEST_SECTORS
@@ -102,7 +103,7 @@ class AsyncDisk:
     @property
     def closed(self) -> bool:
         """True once ``aclose`` has begun."""
-        return self._closing.begun
+        return self._closing.begun or self._closing_all.begun
 
     @property
     def metadata(self) -> DiskMetadata:
@@ -350,15 +351,23 @@ class AsyncDisk:
         Idempotent: a second caller waits for the first. Goes on past a failing step and raises its error at the end;
         runs to its end when cancelled, then goes on cancelling.
         """
+        await self._closing_all.run(self._close_all)
+
+    async def _close_all(self, _hold: Hold) -> None:
+        async with self._owned:
+            await self.close_alone()
+
+    async def close_alone(self) -> None:
+        """As ``aclose``, but leave what was opened for the disk: its connection calls this when it is closed itself."""
         await self._closing.run(self._close)
 
     async def _close(self, hold: Hold) -> None:
         await self._lent.over(hold)
         handle, self._handle = self._handle or self._attached, 0
-        async with self._owned, AsyncExitStack() as steps:
+        async with Steps() as steps:
             steps.callback(self._on_close, self)
             if self._calls.worker.closed:
                 return  # given up: no call can be made any more
-            steps.push_async_callback(self._calls, "Close", handle, path=self.path, hold=hold)
+            steps.step(self._calls, "Close", handle, path=self.path, hold=hold)
             if self._mode and not self._attached:
                 await self._calls("Wait", handle, path=self.path, hold=hold)

@@ -120,13 +120,14 @@ class Worker:
         """True once ``aclose`` or ``abandon`` has begun: no call is taken any more."""
         return not self._taking
 
-    async def call(
+    async def call(  # noqa: PLR0913  (each is a choice of its own)
         self,
         function: int,
         *args: int,
         mode: int = 0,
         keep: object = None,
         hold: Hold | None = None,
+        needed: bool = True,
         progress: Progress | None = None,
     ) -> int:
         """Have the thread call the C function at address ``function`` and return its 64-bit value.
@@ -136,7 +137,8 @@ class Worker:
 
         Cancelled while queued: it never runs. Cancelled while running: waits for the native return, then raises
         ``CancelledError``; with ``progress`` the library is asked to stop first. With ``hold`` the call always runs to
-        its end, and the cancellation is noted there instead of raised.
+        its end, and the cancellation is noted there instead of raised; one that is not ``needed`` is still withdrawn
+        while queued.
 
         Raises ClosedError after ``aclose`` or ``abandon``.
         """
@@ -149,7 +151,7 @@ class Worker:
         try:
             return await future
         except asyncio.CancelledError as exc:
-            if hold is None and self._withdraw(tag):
+            if (hold is None or not needed) and self._withdraw(tag):
                 raise
             if progress is not None:
                 progress.stop()

@@ -21,7 +21,7 @@ from asyncvddk import (
     Vddk,
 )
 from tests.fix_disks import DISK_SIZE, MIB
-from tests.test_cancellation import Canceller, cancel_while_running
+from tests.reliability.ways import cancel_while_running
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable
@@ -261,7 +261,7 @@ async def test_a_cancelled_watcher_waits_for_the_library_and_goes_on_cancelling(
 
     async with Vddk(stub.root) as vddk, vddk.connect() as connection:
         with stub.gate("Create") as gate:
-            assert await cancel_while_running(Canceller(way), gate, watch())
+            assert await cancel_while_running(way, gate, watch)
     assert stub.calls("Unlink") == 1
     assert stub.balanced()
 

@@ -6,7 +6,7 @@ ignore is an error, too.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncGenerator, Iterator
 from contextlib import AbstractAsyncContextManager
 from pathlib import Path
 from typing import assert_type
@@ -171,14 +171,15 @@ async def disk_calls(disk: AsyncDisk, parent: AsyncDisk) -> None:
     await disk.write_at(0, "text")  # type: ignore[arg-type]
     await disk.flush()
     disk.size = 5  # type: ignore[misc]
-    assert_type(disk.allocated_blocks(0, 512, chunk_size=65536), AsyncIterator[Block])
+    assert_type(disk.allocated_blocks(0, 512, chunk_size=65536), AsyncGenerator[Block, None])
     assert_type([block async for block in disk.allocated_blocks()], list[Block])
     info = await disk.info()
     assert_type(info, DiskInfo)
     assert_type((info.bios_geometry, info.uuid, info.logical_sector_size), tuple[Geometry, str | None, int | None])
-    assert_type(await disk.metadata(), dict[str, str])
-    assert_type(await disk.read_metadata("uuid"), str)
-    await disk.write_metadata("uuid", "60 00")
+    assert_type(await disk.metadata.as_dict(), dict[str, str])
+    assert_type(await disk.metadata["uuid"], str)
+    assert_type([key async for key in disk.metadata], list[str])
+    await disk.metadata.set("uuid", "60 00")
     await disk.create_child("child.vmdk", disk_type=DiskType.SPLIT_SPARSE, progress=print)
     assert_type(await disk.is_attach_possible(parent), bool)
     await disk.attach(parent)
