@@ -26,7 +26,7 @@ CONSTRUCTED_BY_US = {"Access", "AsyncDisk", "Connection", "Opening"}
 OUR_OWN = {"AsyncDisk.load", "AsyncDisk.close_after", "Access.prepare", "Connection.connect"}
 """Public by name, for the layer above alone."""
 WORDS = {
-    *("file", "nbd", "nbdssl", "san", "hotadd", "monolithicSparse", "ddb", "uuid"),  # what libraries say
+    *("file", "nbd", "nbdssl", "san", "hotadd", "monolithicSparse", "ddb", "uuid", "callback"),  # what libraries say
     *("fork", "spawn", "lib64", "structlog", "pytest", "CancelledError", "cli", "errors", "examples", "ds1"),
     *("vddk_disk", "vddk_engine", "vddk_server", "vddk_no_leaks", "tmp_path"),  # fixtures
     *keyword.kwlist,
