@@ -66,7 +66,10 @@ from asyncvddk._access import Access
 from asyncvddk._connection import Connection
 from asyncvddk._disk import AsyncDisk
 from asyncvddk._library import Vddk
+from asyncvddk._metadata import DiskMetadata
 from asyncvddk._opening import Opening
+from asyncvddk._operation import Operation
+from asyncvddk._stream import DiskStream
 from asyncvddk._version import __version__
 from asyncvddk.errors import (
     AccessDeniedError,
@@ -126,7 +129,9 @@ __all__ = [
     "DiskFullError",
     "DiskInfo",
     "DiskLockedError",
+    "DiskMetadata",
     "DiskNotFoundError",
+    "DiskStream",
     "DiskType",
     "EncryptedDiskError",
     "Geometry",
@@ -139,6 +144,7 @@ __all__ = [
     "NotSupportedError",
     "OpenFlags",
     "Opening",
+    "Operation",
     "OperationCancelledError",
     "OutOfMemoryError",
     "OutOfRangeError",

@@ -19,7 +19,6 @@ def test_source_distribution_holds_sources_and_nothing_built(source_tree: Path) 
     for pattern in (
         "asyncvddk/**/*.[ch]",
         "asyncvddk/**/*.py",
-        "*.py",
         "asyncvddk/py.typed",
         "examples/*.py",
         "tests/**/*.py",
@@ -45,10 +44,10 @@ def test_wheel_holds_engine_core_types_command_and_fixtures(wheel: Path) -> None
         entry = next(name for name in names if name.endswith(".dist-info/entry_points.txt"))
         commands = archive.read(entry).decode()
     library = {"asyncvddk/engine/lib64/libvixDiskLib.so.8", "asyncvddk/engine/include/vixDiskLib.h"}
-    assert library | {"asyncvddk/native/lib_core.so", "asyncvddk/py.typed", "_asyncvddk_pytest.py"} <= names
+    assert library | {"asyncvddk/native/lib_core.so", "asyncvddk/py.typed"} <= names
     assert any(name.endswith("/licenses/LICENSE") for name in names)
     assert "asyncvddk = asyncvddk.cli:main" in commands
-    assert "[pytest11]\nasyncvddk = _asyncvddk_pytest" in commands
+    assert "[pytest11]\nasyncvddk = asyncvddk.testing.pytest_plugin" in commands
 
 
 def test_version_is_written_in_one_place(wheel: Path) -> None:
