@@ -3,13 +3,12 @@
 Output::
 
     cloned: 100 %
-    stopped after the first percent; left: ['copy.vmdk', 'disk.vmdk']
+    stopped after the first percent; left: ['copy-flat.vmdk', 'copy.vmdk', 'disk.vmdk']
 """  # noqa: D400  (a question)
 
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import tempfile
 from pathlib import Path
 
@@ -20,18 +19,16 @@ MIB = 1 << 20
 
 
 async def main(folder: Path) -> None:
-    """Clone twice; the second time the task is cancelled by its own progress."""
+    """Clone twice; the second time it is left at the first percentage."""
     async with Vddk() as vddk, vddk.connect() as connection:
-        source = await make_disk(connection, folder / "disk.vmdk", random_blocks(32 * MIB, count=256), size=32 * MIB)
-        seen: list[int] = []
-        await connection.clone(folder / "copy.vmdk", source, disk_type=DiskType.STREAM_OPTIMIZED, progress=seen.append)
+        source = await make_disk(connection, folder / "disk.vmdk", random_blocks(64 * MIB, count=1000))
+        async with connection.clone(folder / "copy.vmdk", source, disk_type=DiskType.MONOLITHIC_FLAT) as progress:
+            seen = [percent async for percent in progress]  # draw a bar here
         print("cloned:", seen[-1], "%")
 
-        cloning = asyncio.create_task(
-            connection.clone(folder / "other.vmdk", source, progress=lambda _: cloning.cancel())
-        )
-        with contextlib.suppress(asyncio.CancelledError):
-            await cloning
+        async with connection.clone(folder / "other.vmdk", source) as progress:
+            async for _ in progress:
+                break  # leaving the block stops it
         names = sorted(path.name for path in folder.iterdir())  # noqa: ASYNC240  (nobody else waits here)
         print("stopped after the first percent; left:", names)
 

@@ -22,14 +22,14 @@ async def main(path: Path) -> None:
     async with Vddk() as vddk, vddk.connect() as connection:
         await connection.create(path, CreateParams(size=64 << 20))
         async with connection.open(path) as disk:
-            print("adapterType =", await disk.read_metadata("adapterType"))
-            await disk.write_metadata("uuid", "60 00 C2 90 00 00 00 00-00 00 00 00 00 00 00 01")
-            print("uuid =", await disk.read_metadata("uuid"))
+            print("adapterType =", await disk.metadata["adapterType"])
+            await disk.metadata.set("uuid", "60 00 C2 90 00 00 00 00-00 00 00 00 00 00 00 01")
+            print("uuid =", await disk.metadata["uuid"])
             try:
-                await disk.read_metadata("owner")
+                await disk.metadata["owner"]
             except MetadataKeyError as error:
                 print("no entry 'owner':", error.symbol)
-            everything = await disk.metadata()
+            everything = await disk.metadata.as_dict()
             print(sum(name.startswith("geometry.") for name in everything), "entries of its geometry")
 
 
