@@ -3,7 +3,7 @@
 Output::
 
     cloned: 100 %
-    stopped after the first percent; left: ['copy.vmdk', 'disk.vmdk']
+    stopped after the first percent; left: ['copy-flat.vmdk', 'copy.vmdk', 'disk.vmdk']
 """  # noqa: D400  (a question)
 
 from __future__ import annotations
@@ -19,18 +19,16 @@ MIB = 1 << 20
 
 
 async def main(folder: Path) -> None:
-    """Clone twice; the second time the block is left at the first percentage."""
+    """Clone twice; the second time it is left at the first percentage."""
     async with Vddk() as vddk, vddk.connect() as connection:
-        source = await make_disk(connection, folder / "disk.vmdk", random_blocks(32 * MIB, count=256), size=32 * MIB)
-        last = 0
-        async with connection.clone(folder / "copy.vmdk", source, disk_type=DiskType.STREAM_OPTIMIZED) as progress:
-            async for percent in progress:
-                last = max(last, percent)  # or draw a bar
-        print("cloned:", last, "%")
+        source = await make_disk(connection, folder / "disk.vmdk", random_blocks(64 * MIB, count=1000))
+        async with connection.clone(folder / "copy.vmdk", source, disk_type=DiskType.MONOLITHIC_FLAT) as progress:
+            seen = [percent async for percent in progress]  # draw a bar here
+        print("cloned:", seen[-1], "%")
 
         async with connection.clone(folder / "other.vmdk", source) as progress:
             async for _ in progress:
-                break
+                break  # leaving the block stops it
         names = sorted(path.name for path in folder.iterdir())  # noqa: ASYNC240  (nobody else waits here)
         print("stopped after the first percent; left:", names)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
@@ -149,16 +150,19 @@ class DiskFactory:
         """Make disks in ``folder``, which exists."""
         self.folder = Path(folder)
         """Where they are."""
+        self._numbers = itertools.count(1)
 
     def __call__(
         self,
         content: Content = b"",
         *,
-        name: str = "disk.vmdk",
+        name: str | None = None,
         size: int | None = None,
         disk_type: DiskType = DiskType.MONOLITHIC_SPARSE,
     ) -> Path:
-        """Make one disk, as ``make_disk``, and return its path; ``name`` may have folders, which are made.
+        """Make one disk, as ``make_disk``, and return its path.
+
+        ``name`` may have folders, which are made; default: ``disk-1.vmdk``, ``disk-2.vmdk`` and so on.
 
         Raises as ``make_disk_sync``; DiskExistsError: there is one of that ``name``.
         """
@@ -168,14 +172,14 @@ class DiskFactory:
         self,
         contents: Sequence[Content],
         *,
-        name: str = "disk.vmdk",
+        name: str | None = None,
         size: int | None = None,
         disk_type: DiskType = DiskType.MONOLITHIC_SPARSE,
     ) -> list[Path]:
         """Make a chain of snapshots, as ``make_chain``, and return its paths, base first. Raises as calling it does."""
         return make_chain_sync(self._place(name), contents, size=size, disk_type=disk_type)
 
-    def _place(self, name: str) -> Path:
-        path = self.folder / name
+    def _place(self, name: str | None) -> Path:
+        path = self.folder / (name or f"disk-{next(self._numbers)}.vmdk")
         path.parent.mkdir(parents=True, exist_ok=True)
         return path

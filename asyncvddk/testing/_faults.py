@@ -85,6 +85,9 @@ class Hang:
             async with hang:  # entered when the call hangs, which goes on behind the block
                 reading.cancel()
 
+    The other calls of its connection wait behind it, as with a library that hangs; not so behind
+    ``ReadAsync.callback``, where the request was accepted.
+
     ``await hang.arrived()`` and ``hang.release()`` do the same without a block; but when the test fails in between, a
     disk that is closed waits for its call without end. Nothing is polled and nothing depends on time. The end of the
     engine's block releases what is left, except a hanging ``Exit``, unless the block fails. Raises ValueError: no such
@@ -125,7 +128,7 @@ class Hang:
             raise RuntimeError(f"{self} belongs to an engine already; make another one")
         os.mkfifo(fifo, 0o600)
         self._fifo = fifo
-        threading.Thread(target=self._meet, args=(fifo,), name="vddk-hang", daemon=True).start()
+        threading.Thread(target=self._meet, args=(fifo,), name="until-released", daemon=True).start()
 
     def _meet(self, fifo: Path) -> None:
         """Open the FIFO, which takes until the call has opened it too."""

@@ -19,6 +19,7 @@ from asyncvddk import (
     VddkError,
 )
 from asyncvddk.testing import (
+    DiskFactory,
     EngineConfig,
     assert_content,
     engine,
@@ -94,6 +95,16 @@ def test_disks_are_made_by_code_that_is_not_async(tmp_path: Path) -> None:
             return [await one.read_at(0, 6), await other.read_at(0, 6)]
 
     assert run_local(first_bytes) == [b"hello\0", b"wello\0"]
+
+
+def test_a_factory_names_its_disks(tmp_path: Path) -> None:
+    """Each another one, unless the test names it, with folders if it likes."""
+    make = DiskFactory(tmp_path)
+    paths = [make(b"one"), *make.chain([b"two", b"three"]), make(name="a/b/c.vmdk")]
+    names = ["disk-1.vmdk", "disk-2.vmdk", "disk-2-000001.vmdk", "a/b/c.vmdk"]
+    assert paths == [tmp_path / name for name in names]
+    with pytest.raises(DiskExistsError):
+        make(name="a/b/c.vmdk")
 
 
 async def test_disks_are_made_inside_of_a_running_loop(vddk: Vddk, tmp_path: Path) -> None:

@@ -210,6 +210,8 @@ async def test_slowness_is_given_in_seconds_and_bytes(path: Path) -> None:
             begin = time.monotonic()
             await disk.read_at(0, 1 << 20)
             assert time.monotonic() - begin >= least
+    with EngineConfig(latency_s=0.0304, bandwidth=7).file() as file:
+        assert file.read_text() == 'openEngine.latencyMs = "30"\nopenEngine.bandwidth = "7"\n'
 
 
 async def test_a_server_lets_in_who_knows_what_it_asks(tmp_path: Path, path: Path) -> None:
@@ -225,7 +227,7 @@ async def test_a_server_lets_in_who_knows_what_it_asks(tmp_path: Path, path: Pat
             async with vddk.open_disk(name, params=good) as disk:
                 assert await disk.read_at(0, 5) == b"hello"
         wrong: Mapping[type[NativeError], list[dict[str, str | Secret]]] = {
-            NativeError: [{"password": Secret("wrong")}, {"user": "wrong"}, {"thumbprint": "AA"}],
+            NativeError: [{"password": Secret("wrong")}, {"user": "wrong"}, {"thumbprint": ":".join(["CD"] * 20)}],
             ConnectionFailedError: [{"server": "other.test"}],
             DiskNotFoundError: [{"vmx_spec": "moref=vm-2"}],
         }

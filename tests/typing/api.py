@@ -31,7 +31,9 @@ from asyncvddk import (
     DiskFullError,
     DiskInfo,
     DiskLockedError,
+    DiskMetadata,
     DiskNotFoundError,
+    DiskStream,
     DiskType,
     EncryptedDiskError,
     Geometry,
@@ -44,6 +46,7 @@ from asyncvddk import (
     NotSupportedError,
     OpenFlags,
     Opening,
+    Operation,
     OperationCancelledError,
     OutOfMemoryError,
     OutOfRangeError,
@@ -151,6 +154,9 @@ async def library(params: ConnectParams) -> None:
 async def maintenance(connection: Connection, path: Path) -> None:
     """Make and change disks."""
     await connection.create(path, CreateParams(512), progress=print)
+    async with connection.grow(path, 1 << 30) as growing:
+        assert_type(growing, Operation[None])
+        assert_type([percent async for percent in growing], list[int])
     await connection.clone("copy.vmdk", path, disk_type=DiskType.STREAM_OPTIMIZED, source_connection=connection)
     await connection.grow(path, 1024, update_geometry=False, progress=lambda percent: percent + 1)
     await connection.grow(path, 1.5)  # type: ignore[arg-type]
@@ -176,10 +182,17 @@ async def disk_calls(disk: AsyncDisk, parent: AsyncDisk) -> None:
     info = await disk.info()
     assert_type(info, DiskInfo)
     assert_type((info.bios_geometry, info.uuid, info.logical_sector_size), tuple[Geometry, str | None, int | None])
+    assert_type(disk.metadata, DiskMetadata)
     assert_type(await disk.metadata.as_dict(), dict[str, str])
     assert_type(await disk.metadata["uuid"], str)
+    assert_type(await disk.metadata.get("uuid"), str | None)
+    assert_type(await disk.metadata.get("uuid", 5), str | int)
     assert_type([key async for key in disk.metadata], list[str])
     await disk.metadata.set("uuid", "60 00")
+    await disk.metadata.set("uuid", 5)  # type: ignore[arg-type]
+    async with disk.stream(512) as stream:
+        assert_type(stream, DiskStream)
+        assert_type((await stream.read(5), await stream.seek(0), await stream.write(b"x")), tuple[bytes, int, int])
     await disk.create_child("child.vmdk", disk_type=DiskType.SPLIT_SPARSE, progress=print)
     assert_type(await disk.is_attach_possible(parent), bool)
     await disk.attach(parent)
