@@ -15,14 +15,19 @@ from asyncvddk._connection import Connection
 from asyncvddk._disk import AsyncDisk
 from asyncvddk._library import Vddk
 from asyncvddk._opening import Opening
+from asyncvddk._retry import RetryPolicy
+from asyncvddk._retrying import RetryingDisk
 from asyncvddk._version import __version__
 from asyncvddk.errors import (
+    AbortedError,
     AccessDeniedError,
     AccessLockedError,
     AuthenticationError,
+    CallTimeoutError,
     ChainError,
     ClosedError,
     ConnectionFailedError,
+    DiskChangedError,
     DiskError,
     DiskExistsError,
     DiskFullError,
@@ -56,6 +61,7 @@ from asyncvddk.models import (
 )
 
 __all__ = [
+    "AbortedError",
     "Access",
     "AccessDeniedError",
     "AccessLockedError",
@@ -63,12 +69,14 @@ __all__ = [
     "AsyncDisk",
     "AuthenticationError",
     "Block",
+    "CallTimeoutError",
     "ChainError",
     "ClosedError",
     "ConnectParams",
     "Connection",
     "ConnectionFailedError",
     "CreateParams",
+    "DiskChangedError",
     "DiskError",
     "DiskExistsError",
     "DiskFullError",
@@ -90,6 +98,8 @@ __all__ = [
     "OperationCancelledError",
     "OutOfMemoryError",
     "OutOfRangeError",
+    "RetryPolicy",
+    "RetryingDisk",
     "Secret",
     "StorageObject",
     "UnsupportedError",

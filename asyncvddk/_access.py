@@ -2,21 +2,29 @@
 
 from __future__ import annotations
 
-from contextlib import AsyncExitStack
+from collections import Counter
 from typing import TYPE_CHECKING, Final, Self
 
 from asyncvddk._calls import Calls
-from asyncvddk._closing import CloseOnce, undo
+from asyncvddk._closing import CloseOnce, Steps, undo
+from asyncvddk._events import Events
 from asyncvddk._worker import Worker
+from asyncvddk.errors import AccessLockedError
 from asyncvddk.native import _log, _marshal, _memory
 
 if TYPE_CHECKING:
-    from asyncvddk._opening import Closable
+    from asyncvddk._closing import Abortable
     from asyncvddk._worker import Hold
     from asyncvddk.models import ConnectParams
     from asyncvddk.native._loader import Library
 
+DEFAULT_IDENTITY: Final = "asyncvddk"
 _LONGEST_IDENTITY: Final = 50
+
+_held: Final[Counter[tuple[object, ...]]] = Counter()
+"""Access locks of this process: server, virtual machine, identity."""
+
+_logger: Final = Events("asyncvddk")
 
 
 class NativeParams:
@@ -43,48 +51,120 @@ class NativeParams:
             self._native.wipe()
 
 
+def checked_identity(identity: str, *, end_stale_lock: bool) -> bytes:
+    """Return the identity as C text. Raises ValueError: too long, or one that others use whose lock is to be ended."""
+    text = _marshal.c_text(identity, "identity")
+    if not 0 < len(text) <= _LONGEST_IDENTITY:
+        raise ValueError(f"identity={identity!r}: it has 1 to {_LONGEST_IDENTITY} bytes in UTF-8")
+    if end_stale_lock and identity == DEFAULT_IDENTITY:
+        raise ValueError(
+            f"end_stale_lock: the identity {identity!r} is everybody's, and its lock may belong to a backup that runs; "
+            "give an identity that no other program and no other machine uses"
+        )
+    return text
+
+
 class Access:
     """A virtual machine that vCenter does not relocate until ``aclose``. Made by ``Vddk.access``."""
 
-    def __init__(self, calls: Calls, params: NativeParams, identity: bytes, live: set[Closable]) -> None:
+    def __init__(self, calls: Calls, params: ConnectParams, identity: bytes, live: set[Abortable]) -> None:
         """Belongs to ``prepare``."""
         self._calls = calls
-        self._params = params
+        self._params = NativeParams(params)
         self._identity = identity
+        self._key = (params.server, params.vmx_spec, params.storage_object, identity)
+        self._fields = {"server": params.server, "vm": params.vmx_spec, "identity": identity.decode()}
+        self._held = False
+        self._not_ours = False
         self._live = live
         self._closing = CloseOnce()
         live.add(self)
 
     @classmethod
-    async def prepare(cls, library: Library, params: ConnectParams, identity: str, live: set[Closable]) -> Self:
+    async def prepare(  # noqa: PLR0913  (each is a choice of its own)
+        cls,
+        library: Library,
+        params: ConnectParams,
+        identity: str,
+        live: set[Abortable],
+        *,
+        end_stale_lock: bool,
+        call_timeout_s: float | None,
+    ) -> Self:
         """Call PrepareForAccess on a new thread; see ``Vddk.access``."""
-        text = _marshal.c_text(identity, "identity")
-        if not 0 < len(text) <= _LONGEST_IDENTITY:
-            raise ValueError(f"identity={identity!r}: it has 1 to {_LONGEST_IDENTITY} bytes in UTF-8")
-        native = NativeParams(params)
+        text = checked_identity(identity, end_stale_lock=end_stale_lock)
+        worker = Worker("vddk-access", label=f"access lock of {params.server}", call_timeout_s=call_timeout_s)
         try:
-            access = cls(Calls(library, Worker("vddk-access")), native, text, live)
-        except BaseException:
-            native.wipe()
+            access = cls(Calls(library, worker), params, text, live)
+        except BaseException as exc:
+            await undo(worker.aclose, exc)
             raise
         try:
-            await access._call("PrepareForAccess")
+            await access._prepare(end_stale_lock=end_stale_lock)
         except BaseException as exc:
             await undo(access.aclose, exc)  # VMware's guide: EndAccess also when PrepareForAccess failed
             raise
         return access
 
+    async def _prepare(self, *, end_stale_lock: bool) -> None:
+        try:
+            await self._call("PrepareForAccess")
+        except AccessLockedError as error:
+            if end_stale_lock and not _held[self._key]:
+                await self._prepare_again(error)
+            else:
+                self._not_ours = True  # ending it would unlock the machine under somebody's backup
+                if _held[self._key]:
+                    error.add_note("this process holds that lock itself: share one access() among the machine's disks")
+                raise
+        self._held = True
+        _held[self._key] += 1
+
+    async def _prepare_again(self, error: AccessLockedError) -> None:
+        """End a lock that an earlier run has left under our identity."""
+        _logger.warning("stale_access_lock_ended", **self._fields, reason=str(error))
+        await undo(lambda: self._call("EndAccess"), error)
+        try:
+            await self._call("PrepareForAccess")
+        except AccessLockedError as again:
+            self._not_ours = True
+            again.add_note("EndAccess was called in between: another identity holds the lock, or a migration runs")
+            raise
+
     async def _call(self, name: str, hold: Hold | None = None) -> None:
         keep = (self._params, self._identity)
         await self._calls(name, self._params.address, _memory.bytes_address(self._identity), keep=keep, hold=hold)
+
+    def abort(self, reason: str = "aborted by the program") -> None:
+        """Give up the call that hangs, PrepareForAccess or EndAccess: who waits gets AbortedError at once.
+
+        The machine may stay locked then (the log says so): a later run can end the lock, see ``Vddk.access``. Without a
+        call under way nothing happens. From the event loop only; see ``Connection.abort``.
+        """
+        if self._calls.worker.in_call:
+            self._calls.worker.abandon(reason)
 
     async def aclose(self) -> None:
         """Call EndAccess and end the thread. Idempotent; runs to its end when cancelled, then goes on cancelling."""
         await self._closing.run(self._close)
 
     async def _close(self, hold: Hold) -> None:
-        async with AsyncExitStack() as steps:
-            steps.callback(self._live.discard, self)
-            steps.callback(self._params.wipe)
-            steps.push_async_callback(self._calls.worker.aclose)
+        steps = Steps()
+        steps.push(lambda: self._live.discard(self))
+        steps.push(self._forget)
+        steps.push(self._calls.worker.aclose)
+        if not self._not_ours:
+            steps.push(lambda: self._end(hold))
+        await steps.aclose()
+
+    async def _end(self, hold: Hold) -> None:
+        if not self._calls.worker.closed:
             await self._call("EndAccess", hold)
+
+    def _forget(self) -> None:
+        if self._held:
+            _held[self._key] -= 1
+        if self._calls.worker.given_up:
+            _logger.warning("access_lock_left", **self._fields, effect="the virtual machine may not be relocated")
+        else:
+            self._params.wipe()  # else the call may still read them

@@ -26,6 +26,7 @@ class Calls:
         """Make calls of ``library`` on ``worker``."""
         self.library = library
         self.worker = worker
+        worker.function_name = library.bound.name_at
 
     def address(self, name: str) -> int:
         """Return the address of ``VixDiskLib_<name>``. Raises NotSupportedError when the library lacks it."""
@@ -44,7 +45,7 @@ class Calls:
 
         Raises NativeError by code, ``path`` in its text; ClosedError.
         """
-        answer = await self.raw(name, *args, keep=keep, hold=hold, progress=progress)
+        answer = await self.raw(name, *args, path=path, keep=keep, hold=hold, progress=progress)
         if answer:
             raise await self.error(name, answer, path)
 
@@ -72,13 +73,16 @@ class Calls:
         self,
         name: str,
         *args: int,
+        path: str | None = None,
         keep: object = None,
         hold: Hold | None = None,
         progress: Progress | None = None,
     ) -> int:
         """Call a function that returns something else than a ``VixError``."""
         mode = _core.SERIAL if _PREFIX + name in _SERIAL else 0
-        return await self.worker.call(self.address(name), *args, mode=mode, keep=keep, hold=hold, progress=progress)
+        return await self.worker.call(
+            self.address(name), *args, mode=mode, keep=keep, hold=hold, progress=progress, path=path
+        )
 
     def free(self, name: str, address: int) -> None:
         """Have what the library allocated freed by ``VixDiskLib_<name>``; nobody waits for it."""

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import functools
 import os
-from contextlib import AsyncExitStack
 from typing import TYPE_CHECKING, Final
 
 from asyncvddk import _metadata, _sectors
-from asyncvddk._closing import Busy, CloseOnce
+from asyncvddk._closing import Busy, CloseOnce, Steps
 from asyncvddk._events import Events
 from asyncvddk._ranges import RangeLocks
 from asyncvddk.errors import ChainError, ClosedError, NotSupportedError
@@ -48,7 +47,7 @@ class AsyncDisk:
         calls: Calls,
         handle: int,
         path: str,
-        on_close: Callable[[AsyncDisk], object],
+        on_close: Callable[[AsyncDisk], None],
         unlink: Callable[[str, Hold], Awaitable[None]],
     ) -> None:
         """Belongs to ``Connection.open``; ``unlink`` deletes a disk of the connection."""
@@ -61,7 +60,7 @@ class AsyncDisk:
         self._unlink = unlink
         self._lent = Busy()
         self._writes = RangeLocks()
-        self._owned = AsyncExitStack()
+        self._owned = Steps()
         self._closing = CloseOnce()
         self._size = 0
         self._transport_mode = ""
@@ -71,6 +70,7 @@ class AsyncDisk:
         self._read, self._write = calls.address("Read" + suffix), calls.address("Write" + suffix)
         self._transfer = calls.worker.transfer
         self._says_blocks = True
+        calls.worker.paths[handle] = path
 
     async def load(self) -> None:
         """Learn size and transport mode: the last step of opening."""
@@ -80,9 +80,14 @@ class AsyncDisk:
         if self._transport_mode.startswith("nbd"):
             self._request_sectors = _NETWORK_REQUEST_SECTORS
 
-    def close_after(self, owned: AsyncExitStack) -> None:
+    def close_after(self, owned: Steps) -> None:
         """Have ``aclose`` close what ``owned`` holds as well, after the disk."""
         self._owned = owned
+
+    @property
+    def handle(self) -> int:
+        """What the library calls the disk; 0 once its close has begun."""
+        return self._handle or (0 if self.closed else self._attached)
 
     @property
     def size(self) -> int:
@@ -356,7 +361,13 @@ class AsyncDisk:
         if not self._handle:
             state = "was attached to a child and can only be closed" if self._attached else "is closed"
             raise ClosedError(f"AsyncDisk.{what}: {self.path} {state}")
+        if self._calls.worker.closed:
+            raise self._calls.worker.refusal(f"AsyncDisk.{what}", self.path)
         return self._handle
+
+    def abort(self, reason: str = "aborted by the program") -> None:
+        """Give the disk up with its connection, and all other disks of that: see ``Connection.abort``."""
+        self._calls.worker.abandon(reason)
 
     async def aclose(self) -> None:
         """Wait for what is in flight, close the disk and what was opened for it.
@@ -369,10 +380,14 @@ class AsyncDisk:
     async def _close(self, hold: Hold) -> None:
         await self._lent.over(hold)
         handle, self._handle = self._handle or self._attached, 0
-        async with self._owned, AsyncExitStack() as steps:
-            steps.callback(self._on_close, self)
-            if self._calls.worker.closed:
-                return  # given up: no call can be made any more
-            steps.push_async_callback(self._calls, "Close", handle, path=self.path, hold=hold)
-            if self._mode and not self._attached:
-                await self._calls("Wait", handle, path=self.path, hold=hold)
+        steps = self._owned.move()
+        steps.push(lambda: self._on_close(self))
+        steps.push(lambda: self._calls.worker.forget_path(handle))
+        steps.push(lambda: self._last_call("Close", handle, hold))
+        if self._mode and not self._attached:
+            steps.push(lambda: self._last_call("Wait", handle, hold))
+        await steps.aclose()
+
+    async def _last_call(self, name: str, handle: int, hold: Hold) -> None:
+        if not self._calls.worker.closed:  # given up: no call can be made any more
+            await self._calls(name, handle, path=self.path, hold=hold)

@@ -105,8 +105,8 @@ def stub_root(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def other_library(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let a test load a library of its own: a process has one, and tests share a process."""
     fresh = Runtime()
-    for name in ("library", "config", "users"):
-        monkeypatch.setattr(RUNTIME, name, getattr(fresh, name))
+    for name, value in vars(fresh).items():
+        monkeypatch.setattr(RUNTIME, name, value)
 
 
 @pytest.fixture

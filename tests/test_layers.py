@@ -25,8 +25,19 @@ LAYERS = (
     ("cli", "__main__"),
     ("copy",),
     ("",),  # asyncvddk/__init__.py: what users import, and what the layers above it may
-    ("_library", "_connection", "_disk", "_access", "_opening", "_closing", "_runtime", "_metadata"),
-    ("_worker", "_calls", "_port", "_ranges", "_sectors"),
+    (
+        "_library",
+        "_one_disk",
+        "_retrying",
+        "_connection",
+        "_disk",
+        "_access",
+        "_opening",
+        "_closing",
+        "_runtime",
+        "_metadata",
+    ),
+    ("_worker", "_calls", "_port", "_ranges", "_sectors", "_retry", "_watch", "_fork"),
     ("native",),
     ("errors", "models", "_codes", "_events", "_version"),
 )
