@@ -113,11 +113,10 @@ class Connection:
         finally:
             self._cells.remove((ending, cell))
 
-    def _given_up(self) -> object:
-        """Leave what the library has open for us to the one who ends it; return what it may still use."""
+    def _given_up(self) -> None:
+        """Leave what the library has open for us to the one who ends it."""
         disks = [("Close", disk.handle) for disk in self._disks]
         RUNTIME.left_open += [*disks, *self._cells, ("Disconnect", self._handle)]
-        return self._params
 
     def open(self, path: str | os.PathLike[str], flags: OpenFlags = OpenFlags.NONE) -> Opening[AsyncDisk]:
         """Open a disk; ``async with`` or ``await`` the result.
@@ -285,9 +284,9 @@ class Connection:
 
         Everybody who waits for one of their calls, a close included, gets AbortedError now, with ``reason``; so does
         whoever uses them later. ``aclose`` then returns without asking the library for anything. The thread and the
-        memory that its call may still use stay behind, for ever: a buffer given to ``readinto_at`` can never be resized
-        again, and the library may yet write to it; data given to ``write_at`` may yet be written. Other connections,
-        and access locks, go on. Closed or aborted before, a no-op.
+        memory that its call may still use stay behind until the library comes back, if it ever does: until then a
+        buffer given to ``readinto_at`` cannot be resized, and may yet be written to; data given to ``write_at`` may yet
+        be written to the disk. Other connections, and access locks, go on. Closed or aborted before, a no-op.
 
         From the event loop's thread only: in a task, or by ``loop.add_signal_handler(signal.SIGTERM,
         connection.abort)``; from elsewhere by ``loop.call_soon_threadsafe(connection.abort)``.
@@ -315,7 +314,7 @@ class Connection:
         steps.push(self._calls.worker.aclose)
         steps.push(lambda: self._disconnect(hold))
         for disk in self._disks:
-            steps.push(disk.aclose)
+            steps.push(disk.close_handle)
         await steps.aclose()
 
     def _wipe(self) -> None:

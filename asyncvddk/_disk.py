@@ -61,7 +61,7 @@ class AsyncDisk:
         self._lent = Busy()
         self._writes = RangeLocks()
         self._owned = Steps()
-        self._closing = CloseOnce()
+        self._closing, self._closing_handle = CloseOnce(), CloseOnce()
         self._size = 0
         self._transport_mode = ""
         self._request_sectors = _LOCAL_REQUEST_SECTORS
@@ -102,7 +102,7 @@ class AsyncDisk:
     @property
     def closed(self) -> bool:
         """True once ``aclose`` has begun."""
-        return self._closing.begun
+        return self._closing.begun or self._closing_handle.begun
 
     async def info(self) -> DiskInfo:
         """Return size, geometry, adapter, links and identifiers. Raises NativeError by code, ClosedError."""
@@ -377,10 +377,18 @@ class AsyncDisk:
         """
         await self._closing.run(self._close)
 
-    async def _close(self, hold: Hold) -> None:
+    async def _close(self, hold: Hold) -> None:  # noqa: ARG002  (each step holds cancellation for itself)
+        self._owned.push(self.close_handle)
+        await self._owned.aclose()
+
+    async def close_handle(self) -> None:
+        """Close the disk alone: for its connection, which is among what ``aclose`` closes."""
+        await self._closing_handle.run(self._close_handle)
+
+    async def _close_handle(self, hold: Hold) -> None:
         await self._lent.over(hold)
         handle, self._handle = self._handle or self._attached, 0
-        steps = self._owned.move()
+        steps = Steps()
         steps.push(lambda: self._on_close(self))
         steps.push(lambda: self._calls.worker.forget_path(handle))
         steps.push(lambda: self._last_call("Close", handle, hold))

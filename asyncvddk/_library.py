@@ -130,8 +130,8 @@ class Vddk:
         steps.push(lambda: setattr(self, "_entered", False))
         steps.push(calls.worker.aclose)
         steps.push(lambda: self._leave(calls))
-        for thing in self._live:
-            steps.push(thing.aclose)
+        for thing in sorted(self._live, key=lambda thing: isinstance(thing, Connection)):
+            steps.push(thing.aclose)  # access locks are ended when the connections are closed
         if exc is None:
             await steps.aclose()
         else:

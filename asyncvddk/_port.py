@@ -26,13 +26,13 @@ _lock: Final = threading.RLock()
 _ports: Final[WeakKeyDictionary[asyncio.AbstractEventLoop, Port]] = WeakKeyDictionary()
 
 
-_orphans: Final[dict[int, Port]] = {}
-"""Tags of calls that nobody waits for any more and that the library has not come back from."""
+_orphans: Final[dict[int, tuple[Port, object]]] = {}
+"""Calls that were given up and that the library has not come back from: tag -> ring, and memory that C may use."""
 
 
 def library_is_busy() -> bool:
     """Tell whether a call that was given up may still be inside the library."""
-    for port in set(_orphans.values()):
+    for port in {port for port, _ in _orphans.values()}:
         if port.loop.is_closed():
             port.drain_late()
     return bool(_orphans)
@@ -132,19 +132,18 @@ class Port:
         """Tell whether anybody waits for a command of ``owner``."""
         return any(pending[1] is owner for pending in self._pending.values())
 
-    def fail(self, owner: object, error: Callable[[object], Exception]) -> list[object]:
-        """Give everybody who waits for ``owner``'s commands ``error(keep)``; return the memory that C may still use."""
+    def fail(self, owner: object, error: Callable[[object], Exception]) -> None:
+        """Give everybody who waits for ``owner``'s commands ``error(keep)``."""
         tags = [tag for tag, pending in self._pending.items() if pending[1] is owner]
-        abandoned = [self._pending.pop(tag) for tag in tags]
-        for future, _, keep in abandoned:
+        for tag in tags:
+            future, _, keep = self._pending.pop(tag)
             if not future.done():
                 future.set_exception(error(keep))
-        return [keep for _, _, keep in abandoned]
 
-    def adopt(self, orphans: Iterable[int]) -> None:
-        """Remember calls that were given up until the library comes back from them; the ring stays open as long."""
-        for tag in orphans:
-            _orphans[tag] = self
+    def adopt(self, orphans: Iterable[tuple[int, object]]) -> None:
+        """Keep the memory of calls that were given up until the library comes back; the ring stays open as long."""
+        for tag, keep in orphans:
+            _orphans[tag] = self, keep
             self._users += 1
 
     def _came_back(self, tag: int) -> None:
@@ -245,5 +244,6 @@ os.register_at_fork(after_in_child=_in_child)
 @atexit.register
 def _outlive_python() -> None:
     """Keep the buffers of calls under way: C may write into them while the interpreter takes itself down."""
+    _memory.keep_for_ever(_orphans)
     for port in list(_ports.values()):
         _memory.keep_for_ever(port.in_flight())

@@ -7,7 +7,6 @@ buffers, then the cancellation goes on. Calls that clean up are made whatever ha
 from __future__ import annotations
 
 import asyncio
-import atexit
 import contextlib
 import itertools
 import math
@@ -25,7 +24,7 @@ from asyncvddk._events import Events
 from asyncvddk._port import Port, new_tag
 from asyncvddk._watch import LOOKS, Watch
 from asyncvddk.errors import AbortedError, CallTimeoutError, ClosedError
-from asyncvddk.native import _core, _log, _memory
+from asyncvddk.native import _core, _log
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -35,8 +34,6 @@ _FLUSH_AT: Final = 32
 
 _NUMBERS: Final = itertools.count(1)
 _logger: Final = Events("asyncvddk")
-_abandoned: Final[list[object]] = []
-"""Memory of calls that never came back; C may write there as long as the process lives."""
 
 Hold: TypeAlias = list[asyncio.CancelledError]
 
@@ -147,7 +144,7 @@ class Worker:
         self.function_name: Callable[[int], str | None] = lambda _: None
         """Returns the name of the function at an address, for errors."""
         self.on_abandon: Callable[[], object] = lambda: None
-        """Called once when the worker is given up; returns what C may still use beyond what its calls keep."""
+        """Called once when the worker is given up."""
         self._abort: _Abort | None = None
         self._port = Port.acquire()
         self._batch: list[bytes] = []
@@ -311,7 +308,7 @@ class Worker:
         """Give the thread up without waiting: everybody who waits for a call gets AbortedError at once.
 
         The way out of a library that hangs, also while closing. The thread, and the memory that its call may still use,
-        stay behind. Closed or abandoned before, a no-op.
+        stay behind until the library comes back, if it ever does. Closed or abandoned before, a no-op.
         """
         self._give_up(_Abort(AbortedError, self.label, reason))
 
@@ -324,10 +321,10 @@ class Worker:
         oldest = _core.worker_abandon(native) or next((tag for c in self._batch if (tag := _TAG(c)[0])), 0)
         self._batch.clear()
         running = self._port.under_way(self, oldest)
-        self._port.adopt(tag for tag, _ in running if tag != self._stop_tag)
-        _abandoned.extend(self._port.fail(self, lambda call: abort.of(*self._described(call))))
+        self._port.adopt(call for call in running if call[0] != self._stop_tag)
+        self._port.fail(self, lambda call: abort.of(*self._described(call)))
         self._leave()
-        _abandoned.append(self.on_abandon())
+        self.on_abandon()
 
     @property
     def given_up(self) -> bool:
@@ -419,9 +416,3 @@ def _in_child() -> None:
 
 
 os.register_at_fork(after_in_child=_in_child)
-
-
-@atexit.register
-def _outlive_python() -> None:
-    """Keep the memory of abandoned calls while the interpreter takes itself down."""
-    _memory.keep_for_ever(_abandoned)
