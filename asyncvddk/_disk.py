@@ -40,6 +40,9 @@ class AsyncDisk:
 
     Cancellation, of every method: a call that has not started never runs; one that runs is waited for, because C still
     uses the buffer, then ``CancelledError`` is raised. The disk stays usable.
+
+    Every method raises CallTimeoutError when a call of the connection ran longer than its ``call_timeout_s``, and
+    AbortedError after ``abort``; then the disk can only be closed, see ``Connection.abort``.
     """
 
     def __init__(

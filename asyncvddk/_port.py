@@ -32,9 +32,10 @@ _orphans: Final[dict[int, tuple[Port, object]]] = {}
 
 def library_is_busy() -> bool:
     """Tell whether a call that was given up may still be inside the library."""
-    for port in {port for port, _ in _orphans.values()}:
-        if port.loop.is_closed():
-            port.drain_late()
+    with _lock:  # nobody else fetches from the ring of a loop that is gone
+        for port in {port for port, _ in list(_orphans.values())}:
+            if port.loop.is_closed():
+                port.drain_late()
     return bool(_orphans)
 
 

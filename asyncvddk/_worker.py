@@ -11,7 +11,6 @@ import contextlib
 import itertools
 import math
 import os
-import struct
 import warnings
 import weakref
 from dataclasses import dataclass
@@ -57,7 +56,6 @@ def hold_cancellation(*, shield: bool = True) -> Iterator[Hold]:
 
 
 _PACK: Final = _core.COMMAND.pack
-_TAG: Final = struct.Struct("=Q").unpack_from
 _PADDING: Final = tuple((0,) * (_core.ARGUMENTS - n) for n in range(_core.ARGUMENTS + 1))
 
 
@@ -318,7 +316,9 @@ class Worker:
             return
         self._taking = False
         self._abort = abort
-        oldest = _core.worker_abandon(native) or next((tag for c in self._batch if (tag := _TAG(c)[0])), 0)
+        oldest = _core.worker_abandon(native) or next(
+            (tag for c in self._batch if (tag := _core.COMMAND.unpack(c)[0])), 0
+        )
         self._batch.clear()
         running = self._port.under_way(self, oldest)
         self._port.adopt(call for call in running if call[0] != self._stop_tag)
