@@ -316,9 +316,8 @@ class Worker:
             return
         self._taking = False
         self._abort = abort
-        oldest = _core.worker_abandon(native) or next(
-            (tag for c in self._batch if (tag := _core.COMMAND.unpack(c)[0])), 0
-        )
+        tags = (_core.COMMAND.unpack(command)[0] for command in self._batch)
+        oldest = _core.worker_abandon(native) or next(filter(None, tags), 0)
         self._batch.clear()
         running = self._port.under_way(self, oldest)
         self._port.adopt(call for call in running if call[0] != self._stop_tag)
