@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final, Self
 from asyncvddk._calls import Calls
 from asyncvddk._closing import CloseOnce, Steps, undo
 from asyncvddk._events import Events
-from asyncvddk._worker import Worker
+from asyncvddk._worker import Worker, hold_cancellation
 from asyncvddk.errors import AccessLockedError
 from asyncvddk.native import _log, _marshal, _memory
 
@@ -107,25 +107,25 @@ class Access:
         return access
 
     async def _prepare(self, *, end_stale_lock: bool) -> None:
-        try:
-            await self._call("PrepareForAccess")
-        except AccessLockedError as error:
-            if end_stale_lock and not _held[self._key]:
-                await self._prepare_again(error)
-            else:
-                self._not_ours = True  # ending it would unlock the machine under somebody's backup
+        with hold_cancellation(shield=False) as hold:  # cancelled, it counts all the same whose the lock is
+            try:
+                await self._call("PrepareForAccess", hold)
+            except AccessLockedError as error:
                 if _held[self._key]:
                     error.add_note("this process holds that lock itself: share one access() among the machine's disks")
-                raise
-        self._held = True
-        _held[self._key] += 1
+                if hold or not end_stale_lock or _held[self._key]:
+                    self._not_ours = True  # ending it would unlock the machine under somebody's backup
+                    raise
+                await self._prepare_again(error, hold)
+            self._held = True
+            _held[self._key] += 1
 
-    async def _prepare_again(self, error: AccessLockedError) -> None:
+    async def _prepare_again(self, error: AccessLockedError, hold: Hold) -> None:
         """End a lock that an earlier run has left under our identity."""
         _logger.warning("stale_access_lock_ended", **self._fields, reason=str(error))
-        await undo(lambda: self._call("EndAccess"), error)
+        await undo(lambda: self._call("EndAccess", hold), error)
         try:
-            await self._call("PrepareForAccess")
+            await self._call("PrepareForAccess", hold)
         except AccessLockedError as again:
             self._not_ours = True
             again.add_note("EndAccess was called in between: another identity holds the lock, or a migration runs")

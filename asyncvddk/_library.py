@@ -57,7 +57,7 @@ class Vddk:
     initialised, for later users in this process. When its own start or end was given up, it is unusable for good.
 
     Raises LibraryLoadError (here: nothing to load, or another library is loaded), FileNotFoundError (``config``),
-    RuntimeError (a forked child).
+    ValueError (``call_timeout_s``), RuntimeError (a forked child).
     """
 
     def __init__(
@@ -71,8 +71,8 @@ class Vddk:
         self._config = Path(config).absolute() if config is not None else None
         if self._config is not None and not self._config.is_file():
             raise FileNotFoundError(f"{self._config}: no such configuration file")
-        self._library = RUNTIME.load(libdir)
         self._call_timeout_s = _checked_timeout(call_timeout_s)
+        self._library = RUNTIME.load(libdir)
         self._calls: Calls | None = None
         self._worker: Worker | None = None
         self._entered = False

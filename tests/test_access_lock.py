@@ -37,6 +37,20 @@ async def test_lock_of_somebody_is_never_ended_by_default(stub: Stub) -> None:
     assert stub.calls("EndAccess") == 0
 
 
+async def test_lock_of_somebody_is_not_ended_by_a_cancelled_preparation(stub: Stub) -> None:
+    """The answer counts although nobody wants it any more."""
+    stub.fail("PrepareForAccess", LOCKED)
+    async with Vddk(stub.root) as vddk:
+        with stub.gate("PrepareForAccess") as gate:
+            preparing = await started(vddk.access(PARAMS, "nightly", end_stale_lock=True))
+            await gate.arrival()
+            preparing.cancel()
+            gate.release()
+            with pytest.raises(asyncio.CancelledError):
+                await preparing
+    assert (stub.calls("PrepareForAccess"), stub.calls("EndAccess")) == (1, 0)
+
+
 async def test_own_stale_lock_is_ended_and_taken_anew_if_asked_for(stub: Stub) -> None:
     """EndAccess once with the same identity, PrepareForAccess once more; the log says whose lock was ended."""
     async with Vddk(stub.root) as vddk:
