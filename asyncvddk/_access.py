@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-from contextlib import AsyncExitStack
 from typing import TYPE_CHECKING, Final, Self
 
 from asyncvddk._calls import Calls
-from asyncvddk._closing import CloseOnce, undo
+from asyncvddk._closing import CloseOnce, Steps, undo
 from asyncvddk._worker import Worker, hold_cancellation
 from asyncvddk.native import _log, _marshal, _memory
 
@@ -96,9 +95,9 @@ class Access:
         await self._closing.run(self._close)
 
     async def _close(self, hold: Hold) -> None:
-        async with AsyncExitStack() as steps:
+        async with Steps() as steps:
             steps.callback(self._live.discard, self)
             steps.callback(self._params.wipe)
-            steps.push_async_callback(self._calls.worker.aclose)
+            steps.step(self._calls.worker.aclose)
             if self._asked and (answer := await self._call("EndAccess", hold)):
                 raise await self._calls.error("EndAccess", answer)

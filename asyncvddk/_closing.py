@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 from contextlib import AsyncExitStack, asynccontextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from asyncvddk._worker import Hold, hold_cancellation
 
@@ -17,17 +18,35 @@ async def undo(close: Callable[[], Awaitable[object]], because: BaseException) -
     try:
         await close()
     except Exception as error:  # noqa: BLE001  (whatever it is, the first one counts)
-        because.add_note(f"undoing it failed too: {error}")
+        because.add_note("\n".join((f"undoing it failed too: {error}", *getattr(error, "__notes__", ()))))
+
+
+class Steps(AsyncExitStack):
+    """Steps of an end, the last one first: each is made whatever the others raise.
+
+    The first error counts, be it the block's or a step's; those behind it become notes of it.
+    """
+
+    def step(self, close: Callable[..., Awaitable[object]], *args: Any, **options: Any) -> None:  # noqa: ANN401
+        """Have ``close`` called with these arguments."""
+
+        async def leave(_kind: object, exc: BaseException | None, _trace: object) -> None:
+            if exc is None:
+                await close(*args, **options)
+            else:
+                await undo(functools.partial(close, *args, **options), exc)
+
+        self.push_async_exit(leave)
 
 
 @asynccontextmanager
-async def undone_on_error() -> AsyncIterator[AsyncExitStack]:
+async def undone_on_error() -> AsyncIterator[Steps]:
     """Undo what the block has pushed, in reverse order, if it fails; else leave it to the caller."""
-    stack = AsyncExitStack()
+    steps = Steps()
     try:
-        yield stack
+        yield steps
     except BaseException as exc:
-        await undo(stack.aclose, exc)
+        await steps.__aexit__(type(exc), exc, exc.__traceback__)
         raise
 
 

@@ -5,13 +5,12 @@ from __future__ import annotations
 import asyncio
 import functools
 import os
-from contextlib import AsyncExitStack
 from typing import TYPE_CHECKING, Self
 
 from asyncvddk import _sectors
 from asyncvddk._access import NativeParams
 from asyncvddk._calls import Calls
-from asyncvddk._closing import Busy, CloseOnce, undo
+from asyncvddk._closing import Busy, CloseOnce, Steps, undo
 from asyncvddk._disk import AsyncDisk
 from asyncvddk._opening import Opening
 from asyncvddk._worker import Hold, Worker, hold_cancellation
@@ -257,13 +256,13 @@ class Connection:
 
     async def _close(self, hold: Hold) -> None:
         await self._steps.over(hold)
-        async with AsyncExitStack() as steps:
+        async with Steps() as steps:
             steps.callback(self._live.discard, self)
             steps.callback(self._params.wipe)
-            steps.push_async_callback(self._calls.worker.aclose)
-            steps.push_async_callback(self._disconnect, hold)
+            steps.step(self._calls.worker.aclose)
+            steps.step(self._disconnect, hold)
             for disk in self._disks:
-                steps.push_async_callback(disk.aclose)
+                steps.step(disk.aclose)
 
     async def _disconnect(self, hold: Hold) -> None:
         handle, self._handle = self._handle, 0

@@ -8,7 +8,7 @@ from contextlib import AsyncExitStack
 from typing import TYPE_CHECKING, Final
 
 from asyncvddk import _metadata, _sectors
-from asyncvddk._closing import Busy, CloseOnce
+from asyncvddk._closing import Busy, CloseOnce, Steps
 from asyncvddk._events import Events
 from asyncvddk._ranges import RangeLocks
 from asyncvddk.errors import ChainError, ClosedError, NotSupportedError
@@ -369,10 +369,10 @@ class AsyncDisk:
     async def _close(self, hold: Hold) -> None:
         await self._lent.over(hold)
         handle, self._handle = self._handle or self._attached, 0
-        async with self._owned, AsyncExitStack() as steps:
+        async with self._owned, Steps() as steps:
             steps.callback(self._on_close, self)
             if self._calls.worker.closed:
                 return  # given up: no call can be made any more
-            steps.push_async_callback(self._calls, "Close", handle, path=self.path, hold=hold)
+            steps.step(self._calls, "Close", handle, path=self.path, hold=hold)
             if self._mode and not self._attached:
                 await self._calls("Wait", handle, path=self.path, hold=hold)

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, Self
 
 from asyncvddk._access import Access
 from asyncvddk._calls import Calls
-from asyncvddk._closing import undone_on_error
+from asyncvddk._closing import Steps, undone_on_error
 from asyncvddk._connection import Connection
 from asyncvddk._opening import Opening
 from asyncvddk._runtime import RUNTIME
@@ -81,13 +80,13 @@ class Vddk:
         try:
             async with undone_on_error() as undo:
                 calls = Calls(self._library, Worker("vddk-library"))
-                undo.push_async_callback(calls.worker.aclose)
+                undo.step(calls.worker.aclose)
                 async with RUNTIME.turn():
                     RUNTIME.check_config(self._config)
                     if RUNTIME.users == 0:
                         await self._initialise(calls)
                     RUNTIME.users += 1
-                undo.push_async_callback(self._leave, calls)
+                undo.step(self._leave, calls)
                 modes = _memory.text_at(await calls.raw("ListTransportModes"))
         except BaseException:
             self._entered = False
@@ -99,16 +98,20 @@ class Vddk:
     async def __aexit__(
         self, kind: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        """Close what is still open, then end the library if nobody else uses it."""
+        """Close what is still open, then end the library if nobody else uses it.
+
+        An error of the block counts; those of closing then become notes of it.
+        """
         calls, self._calls = self._calls, None
         if calls is None:
             return
-        async with AsyncExitStack() as steps:
-            steps.callback(setattr, self, "_entered", False)  # noqa: FBT003
-            steps.push_async_callback(calls.worker.aclose)
-            steps.push_async_callback(self._leave, calls)
-            for thing in self._live:
-                steps.push_async_callback(thing.aclose)
+        steps = Steps()
+        steps.callback(setattr, self, "_entered", False)  # noqa: FBT003
+        steps.step(calls.worker.aclose)
+        steps.step(self._leave, calls)
+        for thing in self._live:
+            steps.step(thing.aclose)
+        await steps.__aexit__(kind, exc, traceback)
 
     async def _initialise(self, calls: Calls) -> None:
         """Call InitEx with the newest version that the library accepts."""

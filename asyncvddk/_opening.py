@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
 
+from asyncvddk._closing import undo
+
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Coroutine, Generator
     from types import TracebackType
@@ -43,7 +45,11 @@ class Opening(Generic[T]):
     async def __aexit__(
         self, kind: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        """Close what was opened."""
+        """Close what was opened. An error of the block counts; one of closing then becomes a note of it."""
         thing, self._thing = self._thing, None
-        if thing is not None:
+        if thing is None:
+            return
+        if exc is None:
             await thing.aclose()
+        else:
+            await undo(thing.aclose, exc)

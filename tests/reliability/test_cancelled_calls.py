@@ -53,7 +53,7 @@ async def scene_of(stub: Stub) -> AsyncIterator[Scene]:
 async def occupied(stub: Stub, worker: Worker | None) -> AsyncIterator[None]:
     """Keep the thread of ``worker`` busy; ``None``: a thread of its own, with the turn of the whole process."""
     async with AsyncExitStack() as stack:
-        mine: Worker = worker or await stack.enter_async_context(aclosing(Worker("vddk-blocker")))
+        mine = worker if worker is not None else await stack.enter_async_context(aclosing(Worker("vddk-blocker")))
         with stub.gate("Block") as gate:
             blocking = asyncio.create_task(mine.call(stub.block, mode=0 if worker else _core.SERIAL))
             await gate.arrival()
