@@ -262,7 +262,7 @@ class Connection:
             steps.step(self._calls.worker.aclose)
             steps.step(self._disconnect, hold)
             for disk in self._disks:
-                steps.step(disk.aclose)
+                steps.step(disk.close_alone)
 
     async def _disconnect(self, hold: Hold) -> None:
         handle, self._handle = self._handle, 0

@@ -63,6 +63,7 @@ class AsyncDisk:
         self._writes = RangeLocks()
         self._owned = AsyncExitStack()
         self._closing = CloseOnce()
+        self._closing_all = CloseOnce()
         self._size = 0
         self._transport_mode = ""
         self._request_sectors = _LOCAL_REQUEST_SECTORS
@@ -97,7 +98,7 @@ class AsyncDisk:
     @property
     def closed(self) -> bool:
         """True once ``aclose`` has begun."""
-        return self._closing.begun
+        return self._closing.begun or self._closing_all.begun
 
     async def info(self) -> DiskInfo:
         """Return size, geometry, adapter, links and identifiers. Raises NativeError by code, ClosedError."""
@@ -364,12 +365,20 @@ class AsyncDisk:
         Idempotent: a second caller waits for the first. Goes on past a failing step and raises its error at the end;
         runs to its end when cancelled, then goes on cancelling.
         """
+        await self._closing_all.run(self._close_all)
+
+    async def _close_all(self, _hold: Hold) -> None:
+        async with self._owned:
+            await self.close_alone()
+
+    async def close_alone(self) -> None:
+        """As ``aclose``, but leave what was opened for the disk: its connection calls this when it is closed itself."""
         await self._closing.run(self._close)
 
     async def _close(self, hold: Hold) -> None:
         await self._lent.over(hold)
         handle, self._handle = self._handle or self._attached, 0
-        async with self._owned, Steps() as steps:
+        async with Steps() as steps:
             steps.callback(self._on_close, self)
             if self._calls.worker.closed:
                 return  # given up: no call can be made any more

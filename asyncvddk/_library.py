@@ -109,8 +109,8 @@ class Vddk:
         steps.callback(setattr, self, "_entered", False)  # noqa: FBT003
         steps.step(calls.worker.aclose)
         steps.step(self._leave, calls)
-        for thing in self._live:
-            steps.step(thing.aclose)
+        for thing in sorted(self._live, key=lambda thing: isinstance(thing, Connection)):
+            steps.step(thing.aclose)  # access locks last
         await steps.__aexit__(kind, exc, traceback)
 
     async def _initialise(self, calls: Calls) -> None:
