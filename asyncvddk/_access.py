@@ -75,7 +75,7 @@ class Access:
         self._key = (params.server, params.vmx_spec, params.storage_object, identity)
         self._fields = {"server": params.server, "vm": params.vmx_spec, "identity": identity.decode()}
         self._held = False
-        self._not_ours = False
+        self._to_end = False
         self._live = live
         self._closing = CloseOnce()
         live.add(self)
@@ -109,31 +109,43 @@ class Access:
     async def _prepare(self, *, end_stale_lock: bool) -> None:
         with hold_cancellation(shield=False) as hold:  # cancelled, it counts all the same whose the lock is
             try:
-                await self._call("PrepareForAccess", hold)
+                await self._ask(hold, needed=False)
             except AccessLockedError as error:
                 if _held[self._key]:
                     error.add_note("this process holds that lock itself: share one access() among the machine's disks")
                 if hold or not end_stale_lock or _held[self._key]:
-                    self._not_ours = True  # ending it would unlock the machine under somebody's backup
                     raise
-                await self._prepare_again(error, hold)
+                await self._ask_again(error, hold)
             self._held = True
             _held[self._key] += 1
 
-    async def _prepare_again(self, error: AccessLockedError, hold: Hold) -> None:
+    async def _ask(self, hold: Hold, *, needed: bool = True) -> None:
+        """Call PrepareForAccess; not ``needed``, it is withdrawn when it is cancelled in the queue."""
+        answer = await self._raw("PrepareForAccess", hold, needed=needed)
+        self._to_end = True
+        if answer:
+            error = await self._calls.error("PrepareForAccess", answer)
+            # ending a lock that was there before would unlock the machine under somebody's backup
+            self._to_end = not isinstance(error, AccessLockedError)
+            raise error
+
+    async def _ask_again(self, error: AccessLockedError, hold: Hold) -> None:
         """End a lock that an earlier run has left under our identity."""
         _logger.warning("stale_access_lock_ended", **self._fields, reason=str(error))
-        await undo(lambda: self._call("EndAccess", hold), error)
+        await undo(lambda: self._call_end(hold), error)
         try:
-            await self._call("PrepareForAccess", hold)
+            await self._ask(hold)
         except AccessLockedError as again:
-            self._not_ours = True
             again.add_note("EndAccess was called in between: another identity holds the lock, or a migration runs")
             raise
 
-    async def _call(self, name: str, hold: Hold | None = None) -> None:
-        keep = (self._params, self._identity)
-        await self._calls(name, self._params.address, _memory.bytes_address(self._identity), keep=keep, hold=hold)
+    async def _call_end(self, hold: Hold) -> None:
+        if answer := await self._raw("EndAccess", hold):
+            raise await self._calls.error("EndAccess", answer)
+
+    async def _raw(self, name: str, hold: Hold, *, needed: bool = True) -> int:
+        arguments = (self._params.address, _memory.bytes_address(self._identity))
+        return await self._calls.raw(name, *arguments, keep=(self._params, self._identity), hold=hold, needed=needed)
 
     def abort(self, reason: str = "aborted by the program") -> None:
         """Give up the call that hangs, PrepareForAccess or EndAccess: who waits gets AbortedError at once.
@@ -153,13 +165,9 @@ class Access:
         steps.push(lambda: self._live.discard(self))
         steps.push(self._forget)
         steps.push(self._calls.worker.aclose)
-        if not self._not_ours:
-            steps.push(lambda: self._end(hold))
+        if self._to_end and not self._calls.worker.closed:
+            steps.push(lambda: self._call_end(hold))
         await steps.aclose()
-
-    async def _end(self, hold: Hold) -> None:
-        if not self._calls.worker.closed:
-            await self._call("EndAccess", hold)
 
     def _forget(self) -> None:
         if self._held:

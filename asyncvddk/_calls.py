@@ -32,20 +32,21 @@ class Calls:
         """Return the address of ``VixDiskLib_<name>``. Raises NotSupportedError when the library lacks it."""
         return self.library.bound.address(_PREFIX + name)
 
-    async def __call__(
+    async def __call__(  # noqa: PLR0913  (as Worker.call)
         self,
         name: str,
         *args: int,
         path: str | None = None,
         keep: object = None,
         hold: Hold | None = None,
+        needed: bool = True,
         progress: Progress | None = None,
     ) -> None:
         """Call ``VixDiskLib_<name>``, which returns a ``VixError``; see ``Worker.call`` for the rest.
 
         Raises NativeError by code, ``path`` in its text; ClosedError.
         """
-        answer = await self.raw(name, *args, path=path, keep=keep, hold=hold, progress=progress)
+        answer = await self.raw(name, *args, path=path, keep=keep, hold=hold, needed=needed, progress=progress)
         if answer:
             raise await self.error(name, answer, path)
 
@@ -62,26 +63,30 @@ class Calls:
         """Call ``VixDiskLib_<name>(*args, progress function, its data, *last)``, which works on a whole disk.
 
         ``progress`` gets percentages on the loop. Cancelled, the library is asked to stop by what its progress function
-        returns, and is waited for; ``unmake`` removes what a library made that did not stop in time. Raises as a call.
+        returns, and is waited for; ``unmake`` removes what a library made that did not stop in time. Cancelled while
+        queued, it never runs. Raises as a call.
         """
         with hold_cancellation(shield=False) as hold, self.worker.progress(progress) as teller:
-            await self(name, *args, *teller.arguments, *last, path=path, keep=keep, hold=hold, progress=teller)
+            arguments = (*args, *teller.arguments, *last)
+            await self(name, *arguments, path=path, keep=keep, hold=hold, needed=False, progress=teller)
             if hold and unmake is not None:
                 await unmake(hold)
 
-    async def raw(
+    async def raw(  # noqa: PLR0913  (as Worker.call)
         self,
         name: str,
         *args: int,
         path: str | None = None,
         keep: object = None,
         hold: Hold | None = None,
+        needed: bool = True,
         progress: Progress | None = None,
     ) -> int:
         """Call a function that returns something else than a ``VixError``."""
         mode = _core.SERIAL if _PREFIX + name in _SERIAL else 0
+        address = self.address(name)
         return await self.worker.call(
-            self.address(name), *args, mode=mode, keep=keep, hold=hold, progress=progress, path=path
+            address, *args, mode=mode, keep=keep, hold=hold, needed=needed, progress=progress, path=path
         )
 
     def free(self, name: str, address: int) -> None:

@@ -314,7 +314,7 @@ class Connection:
         steps.push(self._calls.worker.aclose)
         steps.push(lambda: self._disconnect(hold))
         for disk in self._disks:
-            steps.push(disk.close_handle)
+            steps.push(disk.close_alone)
         await steps.aclose()
 
     def _wipe(self) -> None:

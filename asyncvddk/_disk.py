@@ -64,7 +64,8 @@ class AsyncDisk:
         self._lent = Busy()
         self._writes = RangeLocks()
         self._owned = Steps()
-        self._closing, self._closing_handle = CloseOnce(), CloseOnce()
+        self._closing = CloseOnce()
+        self._closing_all = CloseOnce()
         self._size = 0
         self._transport_mode = ""
         self._request_sectors = _LOCAL_REQUEST_SECTORS
@@ -105,7 +106,7 @@ class AsyncDisk:
     @property
     def closed(self) -> bool:
         """True once ``aclose`` has begun."""
-        return self._closing.begun or self._closing_handle.begun
+        return self._closing.begun or self._closing_all.begun
 
     async def info(self) -> DiskInfo:
         """Return size, geometry, adapter, links and identifiers. Raises NativeError by code, ClosedError."""
@@ -378,17 +379,17 @@ class AsyncDisk:
         Idempotent: a second caller waits for the first. Goes on past a failing step and raises its error at the end;
         runs to its end when cancelled, then goes on cancelling.
         """
-        await self._closing.run(self._close)
+        await self._closing_all.run(self._close_all)
 
-    async def _close(self, hold: Hold) -> None:  # noqa: ARG002  (each step holds cancellation for itself)
-        self._owned.push(self.close_handle)
+    async def _close_all(self, _hold: Hold) -> None:
+        self._owned.push(self.close_alone)
         await self._owned.aclose()
 
-    async def close_handle(self) -> None:
-        """Close the disk alone: for its connection, which is among what ``aclose`` closes."""
-        await self._closing_handle.run(self._close_handle)
+    async def close_alone(self) -> None:
+        """As ``aclose``, but leave what was opened for the disk: its connection calls this when it is closed itself."""
+        await self._closing.run(self._close)
 
-    async def _close_handle(self, hold: Hold) -> None:
+    async def _close(self, hold: Hold) -> None:
         await self._lent.over(hold)
         handle, self._handle = self._handle or self._attached, 0
         steps = Steps()

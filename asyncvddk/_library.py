@@ -174,8 +174,8 @@ class Vddk:
 
     async def _init_ex(self, calls: Calls, version: tuple[int, int], root: bytes, config: bytes) -> None:
         texts = [_memory.bytes_address(text) if text else 0 for text in (root, config)]
-        with hold_cancellation() as hold:
-            arguments = (*version, *_core.LOG_CALLBACKS, *texts)
+        arguments = (*version, *_core.LOG_CALLBACKS, *texts)
+        with hold_cancellation(shield=False) as hold:
             await RUNTIME.lifecycle(calls, "InitEx", *arguments, keep=(root, config), hold=hold)
             if hold:
                 await RUNTIME.lifecycle(calls, "Exit", hold=hold)

@@ -76,7 +76,7 @@ class Runtime:
             if name == "Exit":
                 await calls.raw(name, hold=hold)
             else:
-                await calls(name, *args, keep=keep, hold=hold)
+                await calls(name, *args, keep=keep, hold=hold, needed=False)
         except AbortedError as error:
             self._hung = error
             raise

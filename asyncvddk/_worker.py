@@ -172,6 +172,7 @@ class Worker:
         mode: int = 0,
         keep: object = None,
         hold: Hold | None = None,
+        needed: bool = True,
         progress: Progress | None = None,
         path: str | None = None,
     ) -> int:
@@ -183,7 +184,8 @@ class Worker:
 
         Cancelled while queued: it never runs. Cancelled while running: waits for the native return, then raises
         ``CancelledError``; with ``progress`` the library is asked to stop first. With ``hold`` the call always runs to
-        its end, and the cancellation is noted there instead of raised.
+        its end, and the cancellation is noted there instead of raised; one that is not ``needed`` is still withdrawn
+        while queued.
 
         Raises ClosedError after ``aclose``, AbortedError after ``abandon`` and because of it.
         """
@@ -198,7 +200,7 @@ class Worker:
         try:
             return await future
         except asyncio.CancelledError as exc:
-            if hold is None and self._withdraw(tag):
+            if (hold is None or not needed) and self._withdraw(tag):
                 raise
             if progress is not None:
                 progress.stop()

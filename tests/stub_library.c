@@ -1,124 +1,78 @@
 /* A library with VixDiskLib's ABI over 1 MiB of memory, for tests of what is above it: every call is counted, can be
- * told to fail, and can be held at a gate until the test lets it go.
+ * told to fail, and can be held at a gate until the test lets it go; what is opened and given out is watched.
+ *
+ * Compiled with STUB_ASYNC it offers ReadAsync, WriteAsync and Wait, too.
  */
 #include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
-#include "vixDiskLib.h"
+#include "stub_control.h"
 
-#define EXPORT __attribute__ ((visibility ("default")))
-#define SECTORS 2048ull
+#define MEMORY_SECTORS 2048ull
 
-#define CALLS(X) \
-  X (InitEx) X (Exit) X (PrepareForAccess) X (EndAccess) X (ConnectEx) X (Disconnect) X (Open) X (Close) X (GetInfo) \
-  X (Read) X (Write) X (QueryAllocatedBlocks) X (Flush) X (Create) X (Unlink)
-
-enum { CALLS_NONE = -1,
-#define X(name) CALL_##name,
-       CALLS (X)
-#undef X
-       CALLS_COUNT };
-
-static const char *const names[] = {
-#define X(name) #name,
-  CALLS (X)
-#undef X
-};
-
-static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
-static struct { unsigned calls; VixError fail; int reached, gate; } stub[CALLS_COUNT];
-static uint8 memory[SECTORS * 512];
-static VixDiskLibGenericLogFunc *warn;
-
-static void
-say (const char *format, ...)
-{
-  va_list args;
-
-  va_start (args, format);
-  if (warn)
-    warn (format, args);
-  va_end (args);
-}
-
-/* Count the call, stand at the gate if there is one, and return what the test wants. */
-static VixError
-enter (int call)
-{
-  VixError fail;
-  int reached, gate;
-  char byte = 1;
-
-  pthread_mutex_lock (&lock);
-  stub[call].calls++;
-  fail = stub[call].fail;
-  reached = stub[call].reached;
-  gate = stub[call].gate;
-  pthread_mutex_unlock (&lock);
-  if (gate > 0 && write (reached, &byte, 1) == 1 && read (gate, &byte, 1) != 1)
-    abort ();
-  if (fail)
-    say ("%s says %d times no", names[call], (int) fail);
-  return fail;
-}
-
-static int
-index_of (const char *name)
-{
-  int i;
-
-  for (i = 0; i < CALLS_COUNT; i++)
-    if (strcmp (names[i], name) == 0)
-      return i;
-  abort ();
-}
+static uint8 memory[MEMORY_SECTORS * 512];
+static uint64 capacity = MEMORY_SECTORS, allocated_sectors = MEMORY_SECTORS, sectors_asked;
+static VixDiskLibConnectParams *last_params;                /* of ConnectEx, as the client's memory is now */
 
 /* For the test: forget everything. */
 EXPORT void
 stub_reset (void)
 {
-  memset (stub, 0, sizeof stub);
+  stub_forget ();
   memset (memory, 0, sizeof memory);
+  forget_database ();
+  capacity = allocated_sectors = MEMORY_SECTORS;
+  sectors_asked = 0;
+  last_params = NULL;
 }
 
-EXPORT unsigned
-stub_calls (const char *name)
-{
-  return stub[index_of (name)].calls;
-}
-
-/* Each call of the function writes a byte to reached and reads one from gate. 0 opens it for good. */
+/* A disk larger than the memory: what lies behind is neither read nor written, only counted. */
 EXPORT void
-stub_gate (const char *name, int reached, int gate)
+stub_capacity (uint64 sectors)
 {
-  pthread_mutex_lock (&lock);
-  stub[index_of (name)].reached = reached;
-  stub[index_of (name)].gate = gate;
-  pthread_mutex_unlock (&lock);
+  capacity = sectors;
 }
 
-EXPORT void
-stub_fail (const char *name, VixError code)
+EXPORT uint64
+stub_sectors (void)
 {
-  stub[index_of (name)].fail = code;
+  return sectors_asked;
+}
+
+/* What QueryAllocatedBlocks tells of: the first so many sectors. */
+EXPORT void
+stub_allocated (uint64 sectors)
+{
+  allocated_sectors = sectors;
+}
+
+EXPORT const VixDiskLibConnectParams *
+stub_params (void)
+{
+  return last_params;
 }
 
 EXPORT VixError
-VixDiskLib_InitEx (uint32 major, uint32 minor, VixDiskLibGenericLogFunc *l, VixDiskLibGenericLogFunc *w,
-                   VixDiskLibGenericLogFunc *p, const char *dir, const char *config)
+VixDiskLib_InitEx (uint32 major, uint32 minor, VixDiskLibGenericLogFunc *log, VixDiskLibGenericLogFunc *warn,
+                   VixDiskLibGenericLogFunc *panic, const char *dir, const char *config)
 {
-  (void) major, (void) minor, (void) l, (void) p, (void) dir, (void) config;
-  warn = w;
-  return enter (CALL_InitEx);
+  VixError error;
+
+  (void) major, (void) minor, (void) panic, (void) dir, (void) config;
+  say_to (log, warn);
+  error = enter (CALL_InitEx);
+  if (!error)
+    library_runs (true);
+  return error;
 }
 
 EXPORT void
 VixDiskLib_Exit (void)
 {
   enter (CALL_Exit);
-  warn = NULL;
+  library_runs (false);
+  say_to (NULL, NULL);
 }
 
 EXPORT const char *
@@ -131,38 +85,66 @@ EXPORT char *
 VixDiskLib_GetErrorText (VixError code, const char *locale)
 {
   (void) code, (void) locale;
+  given (1);
   return strdup ("the stub was told to fail");
 }
 
 EXPORT void
 VixDiskLib_FreeErrorText (char *text)
 {
+  given (-1);
   free (text);
 }
 
 EXPORT VixDiskLibConnectParams *
 VixDiskLib_AllocateConnectParams (void)
 {
+  given (1);
   return calloc (1, sizeof (VixDiskLibConnectParams));
 }
 
 EXPORT void
 VixDiskLib_FreeConnectParams (VixDiskLibConnectParams *params)
 {
+  given (-1);
   free (params);
+}
+
+EXPORT VixError
+VixDiskLib_GetConnectParams (const VixDiskLibConnection connection, VixDiskLibConnectParams **params)
+{
+  VixError error = enter (CALL_GetConnectParams);
+
+  object_use (connection, CONNECTION, CALL_GetConnectParams);
+  *params = error ? NULL : VixDiskLib_AllocateConnectParams ();
+  return error;
+}
+
+EXPORT VixError
+VixDiskLib_Cleanup (const VixDiskLibConnectParams *params, uint32 *cleaned, uint32 *remaining)
+{
+  (void) params;
+  *cleaned = 3;
+  *remaining = 2;
+  return enter (CALL_Cleanup);
 }
 
 EXPORT VixError
 VixDiskLib_PrepareForAccess (const VixDiskLibConnectParams *params, const char *identity)
 {
+  VixError error = enter (CALL_PrepareForAccess);
+
   (void) params, (void) identity;
-  return enter (CALL_PrepareForAccess);
+  if (!error)
+    access_locked (true);
+  return error;
 }
 
 EXPORT VixError
 VixDiskLib_EndAccess (const VixDiskLibConnectParams *params, const char *identity)
 {
   (void) params, (void) identity;
+  access_locked (false);
   return enter (CALL_EndAccess);
 }
 
@@ -172,15 +154,16 @@ VixDiskLib_ConnectEx (const VixDiskLibConnectParams *params, Bool read_only, con
 {
   VixError error = enter (CALL_ConnectEx);
 
-  (void) params, (void) read_only, (void) snapshot, (void) modes;
-  *connection = error ? NULL : (VixDiskLibConnection) memory;
+  (void) read_only, (void) snapshot, (void) modes;
+  last_params = (VixDiskLibConnectParams *) params;
+  *connection = error ? NULL : object_new (CONNECTION, NULL);
   return error;
 }
 
 EXPORT VixError
 VixDiskLib_Disconnect (VixDiskLibConnection connection)
 {
-  (void) connection;
+  object_end (connection, CONNECTION, CALL_Disconnect);
   return enter (CALL_Disconnect);
 }
 
@@ -189,15 +172,20 @@ VixDiskLib_Open (const VixDiskLibConnection connection, const char *path, uint32
 {
   VixError error = enter (CALL_Open);
 
-  (void) connection, (void) path, (void) flags;
-  *handle = error ? NULL : (VixDiskLibHandle) memory;
+  (void) path, (void) flags;
+  object_use (connection, CONNECTION, CALL_Open);
+  *handle = error ? NULL : object_new (DISK, connection);
   return error;
 }
 
 EXPORT VixError
 VixDiskLib_Close (VixDiskLibHandle handle)
 {
-  (void) handle;
+  object_end (handle, DISK, CALL_Close);
+#ifdef STUB_ASYNC
+  if (requests_in_flight ())
+    misused ("requests are in flight", CALL_Close);
+#endif
   return enter (CALL_Close);
 }
 
@@ -211,42 +199,55 @@ VixDiskLib_GetTransportMode (VixDiskLibHandle handle)
 EXPORT VixError
 VixDiskLib_GetInfo (VixDiskLibHandle handle, VixDiskLibInfo **info)
 {
-  VixError error = enter (CALL_GetInfo);
+  VixError error = enter_disk (handle, CALL_GetInfo);
 
-  (void) handle;
   *info = NULL;
   if (error)
     return error;
+  given (1);
   *info = calloc (1, sizeof **info);
-  (*info)->capacity = SECTORS;
+  (*info)->capacity = capacity;
   return VIX_OK;
 }
 
 EXPORT void
 VixDiskLib_FreeInfo (VixDiskLibInfo *info)
 {
+  given (-1);
   free (info);
+}
+
+void
+transfer (VixDiskLibSectorType start, VixDiskLibSectorType count, uint8 *to, const uint8 *from)
+{
+  uint64 end = start + count < MEMORY_SECTORS ? start + count : MEMORY_SECTORS;
+
+  __atomic_add_fetch (&sectors_asked, count, __ATOMIC_RELAXED);
+  if (start >= end)
+    return;
+  if (to)
+    memcpy (to, memory + start * 512, (end - start) * 512);
+  else
+    memcpy (memory + start * 512, from, (end - start) * 512);
 }
 
 EXPORT VixError
 VixDiskLib_Read (VixDiskLibHandle handle, VixDiskLibSectorType start, VixDiskLibSectorType count, uint8 *buffer)
 {
-  VixError error = enter (CALL_Read);
+  VixError error = enter_disk (handle, CALL_Read);
 
-  (void) handle;
   if (!error)
-    memcpy (buffer, memory + start * 512, count * 512);
+    transfer (start, count, buffer, NULL);
   return error;
 }
 
 EXPORT VixError
 VixDiskLib_Write (VixDiskLibHandle handle, VixDiskLibSectorType start, VixDiskLibSectorType count, const uint8 *buffer)
 {
-  VixError error = enter (CALL_Write);
+  VixError error = enter_disk (handle, CALL_Write);
 
-  (void) handle;
   if (!error)
-    memcpy (memory + start * 512, buffer, count * 512);
+    transfer (start, count, NULL, buffer);
   return error;
 }
 
@@ -254,22 +255,25 @@ EXPORT VixError
 VixDiskLib_QueryAllocatedBlocks (VixDiskLibHandle handle, VixDiskLibSectorType start, VixDiskLibSectorType count,
                                  VixDiskLibSectorType chunk, VixDiskLibBlockList **list)
 {
-  VixError error = enter (CALL_QueryAllocatedBlocks);
+  VixError error = enter_disk (handle, CALL_QueryAllocatedBlocks);
+  uint64 end = start + count < allocated_sectors ? start + count : allocated_sectors;
 
-  (void) handle, (void) chunk;
+  (void) chunk;
   *list = NULL;
   if (error)
     return error;
+  given (1);
   *list = calloc (1, sizeof **list);
-  (*list)->numBlocks = 1;
+  (*list)->numBlocks = start < end;
   (*list)->blocks[0].offset = start;
-  (*list)->blocks[0].length = count;
+  (*list)->blocks[0].length = end - start;
   return VIX_OK;
 }
 
 EXPORT VixError
 VixDiskLib_FreeBlockList (VixDiskLibBlockList *list)
 {
+  given (-1);
   free (list);
   return VIX_OK;
 }
@@ -277,27 +281,14 @@ VixDiskLib_FreeBlockList (VixDiskLibBlockList *list)
 EXPORT VixError
 VixDiskLib_Flush (VixDiskLibHandle handle)
 {
-  (void) handle;
-  return enter (CALL_Flush);
+  return enter_disk (handle, CALL_Flush);
 }
 
 EXPORT VixError
-VixDiskLib_Create (const VixDiskLibConnection connection, const char *path, const VixDiskLibCreateParams *params,
-                   VixDiskLibProgressFunc progress, void *data)
+VixDiskLib_SpaceNeededForClone (VixDiskLibHandle handle, VixDiskLibDiskType type, uint64 *bytes)
 {
-  VixError error;
+  VixError error = enter_disk (handle, CALL_SpaceNeededForClone);
 
-  (void) connection, (void) path, (void) params;
-  progress (data, 10);
-  error = enter (CALL_Create);
-  if (!error)
-    progress (data, 100);
+  *bytes = error ? 0 : capacity * 512 + (uint64) type;
   return error;
-}
-
-EXPORT VixError
-VixDiskLib_Unlink (VixDiskLibConnection connection, const char *path)
-{
-  (void) connection, (void) path;
-  return enter (CALL_Unlink);
 }
