@@ -78,10 +78,10 @@ class RetryPolicy:
 
     def delays(self, chance: Callable[[], float] = random.random) -> Iterator[float]:
         """Yield the seconds to wait before each further try; ``chance`` returns numbers from 0 to 1."""
-        delay = self.delay_s
+        delay = float(self.delay_s)
         for _ in itertools.repeat(None, self.attempts - 1):
             yield min(delay, self.max_delay_s) * (1 - self.jitter * chance())
-            delay = min(delay * self.factor, self.max_delay_s)
+            delay *= self.factor
 
     def heals(self, error: BaseException) -> bool:
         """Tell whether a later try may go well."""

@@ -285,6 +285,8 @@ class RetryingDisk:
             return
         self._aborted = reason
         self._disk.abort(reason)
+        if self._task is not None:
+            self._task.cancel()  # what it is just making is undone
         if self._outcome is not None and not self._outcome.done():
             self._outcome.set_result(self._abortion(None))
 

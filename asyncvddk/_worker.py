@@ -119,6 +119,10 @@ def _said(call: str | None, path: str | None) -> str:
     return f"{call or 'a call'} of {path!r}" if path is not None else call or "a call"
 
 
+def _do_nothing() -> None:
+    """Stand in for a callback that nobody gave."""
+
+
 class Worker:
     """One OS thread that makes every native call of one connection, in order.
 
@@ -141,7 +145,7 @@ class Worker:
         """Handle of an open disk -> its path, for errors."""
         self.function_name: Callable[[int], str | None] = lambda _: None
         """Returns the name of the function at an address, for errors."""
-        self.on_abandon: Callable[[], object] = lambda: None
+        self.on_abandon: Callable[[], None] = _do_nothing
         """Called once when the worker is given up."""
         self._abort: _Abort | None = None
         self._port = Port.acquire()
@@ -324,8 +328,8 @@ class Worker:
         running = self._port.under_way(self, oldest)
         self._port.adopt(call for call in running if call[0] != self._stop_tag)
         self._port.fail(self, lambda call: abort.of(*self._described(call)))
-        self._leave()
         self.on_abandon()
+        self._leave()
 
     @property
     def given_up(self) -> bool:
@@ -387,6 +391,7 @@ class Worker:
     def _leave(self) -> None:
         if self._looking is not None:
             self._looking.cancel()
+        self.on_abandon = _do_nothing  # its owner is let go
         _log.names.pop(self.number, None)
         self._port.release()
 
