@@ -42,7 +42,7 @@ def _descriptors() -> set[str]:
 
 
 def _objects() -> dict[str, int]:
-    """Return how much of the library this process uses: what InitEx, connections, disks, access locks and rings began."""
+    """Return how much of the library is in use: each connection, disk and access lock needs a user and a ring."""
     return {"users of the library": RUNTIME.users, "completion rings": len(_ports)}
 
 
@@ -53,7 +53,7 @@ def _files(folder: Path) -> list[str]:
 
 @pytest.fixture(autouse=True)
 def nothing_left_behind(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[None]:
-    """Fail a test that leaves a worker thread, an open disk file, a completion ring, an object of the library or a lock.
+    """Fail a test that leaves a worker thread, an open disk file, a completion ring, a user of the library or a lock.
 
     Tests of the engine itself make such files on purpose.
     """

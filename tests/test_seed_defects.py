@@ -246,7 +246,7 @@ async def test_a_failing_close_still_disconnects_and_unlocks_the_machine(stub: S
 
 @pytest.mark.parametrize("kind", ["stub", "async_stub"])
 async def test_buffers_over_2_gib_are_transferred_to_their_last_byte(kind: str, request: pytest.FixtureRequest) -> None:
-    """No length is cut to 31 or 32 bits; unaligned, too. The disk only counts, the buffer is mapped and never touched."""
+    """No length is cut to 31 or 32 bits, unaligned or not. The disk only counts, nobody touches the mapped buffer."""
     stub: Stub = request.getfixturevalue(kind)
     stub.capacity(6 * GIB // 512)
     async with Vddk(stub.root) as vddk, vddk.open_disk("/disk.vmdk", read_only=False) as disk:
