@@ -8,6 +8,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from asyncvddk._port import _ports
+from asyncvddk._runtime import RUNTIME
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
@@ -38,11 +41,27 @@ def _descriptors() -> set[str]:
     return found
 
 
+def _objects() -> dict[str, int]:
+    """Return how much of the library is in use: each connection, disk and access lock needs a user and a ring."""
+    return {"users of the library": RUNTIME.users, "completion rings": len(_ports)}
+
+
+def _files(folder: Path) -> list[str]:
+    """Return what only a program that ended badly leaves: lock folders of disks, files not yet under their name."""
+    return [str(path) for pattern in ("**/*.lck", "**/.*.part") for path in folder.glob(pattern)]
+
+
 @pytest.fixture(autouse=True)
-def nothing_left_behind() -> Iterator[None]:
-    """Fail a test that leaves a worker thread, an open disk file or a completion ring."""
-    threads, descriptors = _threads(), _descriptors()
+def nothing_left_behind(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[None]:
+    """Fail a test that leaves a worker thread, an open disk file, a completion ring, a user of the library or a lock.
+
+    Tests of the engine itself make such files on purpose.
+    """
+    threads, descriptors, objects = _threads(), _descriptors(), _objects()
     yield
     gc.collect()
     assert _threads() <= threads, "worker threads are left"
     assert _descriptors() <= descriptors, "file descriptors are left"
+    assert _objects() == objects, "something of the library is left open"
+    if request.path.parent.name not in {"engine", "conformance", "fuzz"}:
+        assert _files(tmp_path) == [], "files of a program that ended badly are left"

@@ -182,19 +182,20 @@ def other_library(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(RUNTIME, name, value)
 
 
-def _loaded(root: Path) -> Stub:
+def _loaded(root: Path) -> Iterator[Stub]:
     loaded = Stub(root)
     loaded.reset()
-    return loaded
+    yield loaded
+    assert RUNTIME.users == 0, "the library is left initialised"
 
 
 @pytest.fixture
-def stub(stub_root: Path, other_library: None) -> Stub:  # noqa: ARG001  (makes room for this library)
+def stub(stub_root: Path, other_library: None) -> Iterator[Stub]:  # noqa: ARG001  (makes room for this library)
     """Return the stub library, nothing counted yet; open it with ``Vddk(stub.root)``."""
-    return _loaded(stub_root)
+    yield from _loaded(stub_root)
 
 
 @pytest.fixture
-def async_stub(async_stub_root: Path, other_library: None) -> Stub:  # noqa: ARG001  (makes room for this library)
+def async_stub(async_stub_root: Path, other_library: None) -> Iterator[Stub]:  # noqa: ARG001  (as above)
     """Return the stub library whose reads and writes are asynchronous, nothing counted yet."""
-    return _loaded(async_stub_root)
+    yield from _loaded(async_stub_root)

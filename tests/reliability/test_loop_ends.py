@@ -5,15 +5,23 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
+import subprocess
+import sys
 from typing import TYPE_CHECKING
 
 import pytest
 
+from tests.fix_package import ROOT
 from tests.reliability.operations import CASES, OPERATIONS, Scene
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from tests.fix_stub import Gate, Stub
     from tests.reliability.operations import Operation
+
+TOO_LONG = 60
+"""Seconds after which a process counts as hanging; it ends in a fraction of one."""
 
 
 @pytest.fixture
@@ -89,3 +97,33 @@ async def _interrupt(gates: asyncio.Queue[Gate], times: int) -> None:
     for _ in range(times):
         loop.call_soon(os.kill, os.getpid(), signal.SIGINT)
     loop.call_soon(gate.release, 10)
+
+
+PROGRAM = """
+import asyncio, sys
+from pathlib import Path
+from asyncvddk._runtime import RUNTIME
+from tests.fix_stub import Stub
+from tests.reliability.operations import OPERATIONS
+from tests.reliability.test_loop_ends import _begin
+
+stub = Stub(Path(sys.argv[1]))
+for name, operation in OPERATIONS.items():
+    stub.reset()
+    RUNTIME.users, RUNTIME._busy = 0, None  # each as if in a process of its own
+    loop = asyncio.new_event_loop()
+    tasks, gate = loop.run_until_complete(_begin(stub, operation))
+    loop.close()
+    gate.release(10)
+    for task in tasks:
+        task._log_destroy_pending = False
+    print(name, flush=True)
+print(stub.calls("Exit"), "at the end")
+"""
+
+
+def test_loop_closed_under_calls_neither_crashes_nor_hangs_the_process(stub_root: Path) -> None:
+    """Nobody can await any more, but C still has its buffers: they live as long as the process, which ends at once."""
+    command = [sys.executable, "-W", "ignore", "-X", "faulthandler", "-c", PROGRAM, str(stub_root)]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False, timeout=TOO_LONG)
+    assert (done.returncode, done.stdout.splitlines()[:-1]) == (0, list(OPERATIONS)), done.stderr
