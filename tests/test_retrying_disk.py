@@ -254,6 +254,7 @@ async def test_disk_that_is_closed_while_it_connects_again_leaves_nothing_open(s
             closing = await started(disk.aclose())
             gate.release(10)
             await closing
+            assert (stub.calls("ConnectEx"), stub.calls("Disconnect")) == (2, 2)
             with pytest.raises(ClosedError):
                 await reading
         assert disk.closed
