@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 DEFAULT_IDENTITY: Final = "asyncvddk"
 _LONGEST_IDENTITY: Final = 50
+_LOCKED: Final = 20005  # VIX_E_OPERATION_DISABLED: relocation is disabled already
 
 _held: Final[Counter[tuple[object, ...]]] = Counter()
 """Access locks of this process: server, virtual machine, identity."""
@@ -122,12 +123,10 @@ class Access:
     async def _ask(self, hold: Hold, *, needed: bool = True) -> None:
         """Call PrepareForAccess; not ``needed``, it is withdrawn when it is cancelled in the queue."""
         answer = await self._raw("PrepareForAccess", hold, needed=needed)
-        self._to_end = True
+        # ending a lock that was there before would unlock the machine under somebody's backup
+        self._to_end = answer & 0xFFFF != _LOCKED
         if answer:
-            error = await self._calls.error("PrepareForAccess", answer)
-            # ending a lock that was there before would unlock the machine under somebody's backup
-            self._to_end = not isinstance(error, AccessLockedError)
-            raise error
+            raise await self._calls.error("PrepareForAccess", answer)
 
     async def _ask_again(self, error: AccessLockedError, hold: Hold) -> None:
         """End a lock that an earlier run has left under our identity."""

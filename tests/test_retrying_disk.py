@@ -244,6 +244,25 @@ async def test_cancelled_reader_takes_nobodys_new_connection_away(stub: Stub) ->
     assert stub.balanced()
 
 
+async def test_long_read_goes_on_although_another_one_has_lost_the_connection(stub: Stub) -> None:
+    """Its disk is closed between two of its requests; that is no failure of its own."""
+    async with opened(stub, RECONNECT) as disk:
+        disk._disk._request_sectors = 1
+        with stub.gate("Read") as gate:
+            long = await started(disk.read_at(0, disk.size))
+            await gate.arrival()
+            short = await started(disk.read_at(0, 512))
+            stub.fail("Read", LOST)
+            gate.release()
+            await gate.arrival()
+            stub.fail("Read", 0)
+            stub.pass_gate("Read")
+            gate.release()
+            assert await asyncio.gather(short, long) == [bytes(512), bytes(disk.size)]
+        assert stub.calls("ConnectEx") == 2
+    assert stub.balanced()
+
+
 async def test_disk_that_is_closed_while_it_connects_again_leaves_nothing_open(stub: Stub) -> None:
     """Who waits for the read hears that it is closed."""
     async with opened(stub, RECONNECT) as disk:
