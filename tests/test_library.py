@@ -170,6 +170,26 @@ async def test_close_goes_on_past_a_failing_step_and_raises_its_error(stub: Stub
     assert [stub.calls(name) for name in ("Close", "Disconnect", "EndAccess", "Exit")] == [1, 1, 1, 1]
 
 
+async def test_library_closes_a_forgotten_disk_with_all_that_was_opened_for_it(stub: Stub) -> None:
+    """In order, the access lock last, and without waiting for itself: disk and connection close each other."""
+    async with Vddk(stub.root) as vddk:
+        await vddk.open_disk("[ds] vm/disk.vmdk", params=PARAMS)
+    assert stub.journal()[-4:] == ["Close", "Disconnect", "EndAccess", "Exit"]
+    stub.nothing_left()
+
+
+async def test_disk_and_its_library_can_be_closed_at_the_same_time(stub: Stub) -> None:
+    """By two tasks, whichever comes first: neither waits for the other for ever, and each thing is ended once."""
+    for disk_first in (True, False):
+        stub.reset()
+        vddk = await Vddk(stub.root).__aenter__()
+        disk = await vddk.open_disk("[ds] vm/disk.vmdk", params=PARAMS)
+        closes = [disk.aclose(), vddk.__aexit__(None, None, None)]
+        await asyncio.gather(*(closes if disk_first else reversed(closes)))
+        assert [stub.calls(name) for name in ("Close", "Disconnect", "EndAccess", "Exit")] == [1, 1, 1, 1]
+        stub.nothing_left()
+
+
 async def test_stale_access_lock_has_an_error_of_its_own(stub: Stub) -> None:
     """20005: what the field calls a stale lock."""
     stub.fail("PrepareForAccess", 20005)

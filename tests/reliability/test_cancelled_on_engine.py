@@ -112,11 +112,13 @@ async def test_call_cancelled_while_it_runs_leaves_disks_that_open_and_no_other_
             scene = Scene(vddk, connection, disk, folder)
             canceller = Canceller(way, partial(CALLS[hanging], scene))
             hung = await asyncio.to_thread(os.open, fifo, os.O_WRONLY)
-            fifo.unlink()
-            canceller.now()
-            await settle()
-            assert not canceller.task.done()
-            os.close(hung)
+            try:
+                fifo.unlink()
+                canceller.now()
+                await settle()
+                assert not canceller.task.done()
+            finally:
+                os.close(hung)  # lets the call go on
             assert await canceller.cancelled(), way
         assert sorted(folder.iterdir()) == before
     async with Vddk() as vddk, vddk.connect() as connection:
