@@ -398,7 +398,7 @@ class Worker:
     def __del__(self) -> None:
         """Let the thread of a forgotten worker end by itself, and report it."""
         native = getattr(self, "_native", None)
-        if native is None or _fork.forked():
+        if native is None:
             return
         self._native = None
         _core.worker_abandon(native)
