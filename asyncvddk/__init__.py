@@ -69,15 +69,20 @@ from asyncvddk._library import Vddk
 from asyncvddk._metadata import DiskMetadata
 from asyncvddk._opening import Opening
 from asyncvddk._operation import Operation
+from asyncvddk._retry import RetryPolicy
+from asyncvddk._retrying import RetryingDisk
 from asyncvddk._stream import DiskStream
 from asyncvddk._version import __version__
 from asyncvddk.errors import (
+    AbortedError,
     AccessDeniedError,
     AccessLockedError,
     AuthenticationError,
+    CallTimeoutError,
     ChainError,
     ClosedError,
     ConnectionFailedError,
+    DiskChangedError,
     DiskError,
     DiskExistsError,
     DiskFullError,
@@ -111,6 +116,7 @@ from asyncvddk.models import (
 )
 
 __all__ = [
+    "AbortedError",
     "Access",
     "AccessDeniedError",
     "AccessLockedError",
@@ -118,12 +124,14 @@ __all__ = [
     "AsyncDisk",
     "AuthenticationError",
     "Block",
+    "CallTimeoutError",
     "ChainError",
     "ClosedError",
     "ConnectParams",
     "Connection",
     "ConnectionFailedError",
     "CreateParams",
+    "DiskChangedError",
     "DiskError",
     "DiskExistsError",
     "DiskFullError",
@@ -148,6 +156,8 @@ __all__ = [
     "OperationCancelledError",
     "OutOfMemoryError",
     "OutOfRangeError",
+    "RetryPolicy",
+    "RetryingDisk",
     "Secret",
     "StorageObject",
     "UnsupportedError",

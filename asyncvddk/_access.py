@@ -2,21 +2,30 @@
 
 from __future__ import annotations
 
-import asyncio
+from collections import Counter
 from typing import TYPE_CHECKING, Final, Self
 
 from asyncvddk._calls import Calls
 from asyncvddk._closing import CloseOnce, Steps, undo
+from asyncvddk._events import Events
 from asyncvddk._worker import Worker, hold_cancellation
+from asyncvddk.errors import AccessLockedError
 from asyncvddk.native import _log, _marshal, _memory
 
 if TYPE_CHECKING:
-    from asyncvddk._opening import Closable
+    from asyncvddk._closing import Abortable
     from asyncvddk._worker import Hold
     from asyncvddk.models import ConnectParams
     from asyncvddk.native._loader import Library
 
+DEFAULT_IDENTITY: Final = "asyncvddk"
 _LONGEST_IDENTITY: Final = 50
+_LOCKED: Final = 20005  # VIX_E_OPERATION_DISABLED: relocation is disabled already
+
+_held: Final[Counter[tuple[object, ...]]] = Counter()
+"""Access locks of this process: server, virtual machine, identity."""
+
+_logger: Final = Events("asyncvddk")
 
 
 class NativeParams:
@@ -43,52 +52,108 @@ class NativeParams:
             self._native.wipe()
 
 
+def checked_identity(identity: str, *, end_stale_lock: bool) -> bytes:
+    """Return the identity as C text. Raises ValueError: too long, or one that others use whose lock is to be ended."""
+    text = _marshal.c_text(identity, "identity")
+    if not 0 < len(text) <= _LONGEST_IDENTITY:
+        raise ValueError(f"identity={identity!r}: it has 1 to {_LONGEST_IDENTITY} bytes in UTF-8")
+    if end_stale_lock and identity == DEFAULT_IDENTITY:
+        raise ValueError(
+            f"end_stale_lock: the identity {identity!r} is everybody's, and its lock may belong to a backup that runs; "
+            "give an identity that no other program and no other machine uses"
+        )
+    return text
+
+
 class Access:
     """A virtual machine that vCenter does not relocate until ``aclose``. Made by ``Vddk.access``."""
 
-    def __init__(self, calls: Calls, params: NativeParams, identity: bytes, live: set[Closable]) -> None:
+    def __init__(self, calls: Calls, params: ConnectParams, identity: bytes, live: set[Abortable]) -> None:
         """Belongs to ``prepare``."""
         self._calls = calls
-        self._params = params
+        self._params = NativeParams(params)
         self._identity = identity
+        self._key = (params.server, params.vmx_spec, params.storage_object, identity)
+        self._fields = {"server": params.server, "vm": params.vmx_spec, "identity": identity.decode()}
+        self._held = False
+        self._to_end = False
         self._live = live
-        self._asked = False
         self._closing = CloseOnce()
         live.add(self)
 
     @classmethod
-    async def prepare(cls, library: Library, params: ConnectParams, identity: str, live: set[Closable]) -> Self:
+    async def prepare(  # noqa: PLR0913  (each is a choice of its own)
+        cls,
+        library: Library,
+        params: ConnectParams,
+        identity: str,
+        live: set[Abortable],
+        *,
+        end_stale_lock: bool,
+        call_timeout_s: float | None,
+    ) -> Self:
         """Call PrepareForAccess on a new thread; see ``Vddk.access``."""
-        text = _marshal.c_text(identity, "identity")
-        if not 0 < len(text) <= _LONGEST_IDENTITY:
-            raise ValueError(f"identity={identity!r}: it has 1 to {_LONGEST_IDENTITY} bytes in UTF-8")
-        native = NativeParams(params)
+        text = checked_identity(identity, end_stale_lock=end_stale_lock)
+        worker = Worker("vddk-access", label=f"access lock of {params.server}", call_timeout_s=call_timeout_s)
         try:
-            access = cls(Calls(library, Worker("vddk-access")), native, text, live)
-        except BaseException:
-            native.wipe()
+            access = cls(Calls(library, worker), params, text, live)
+        except BaseException as exc:
+            await undo(worker.aclose, exc)
             raise
         try:
-            await access._prepare()
+            await access._prepare(end_stale_lock=end_stale_lock)
         except BaseException as exc:
             await undo(access.aclose, exc)  # VMware's guide: EndAccess also when PrepareForAccess failed
             raise
         return access
 
-    async def _prepare(self) -> None:
-        with hold_cancellation(shield=False) as hold:
-            self._asked = True
+    async def _prepare(self, *, end_stale_lock: bool) -> None:
+        with hold_cancellation(shield=False) as hold:  # cancelled, it counts all the same whose the lock is
             try:
-                answer = await self._call("PrepareForAccess", hold, needed=False)
-            except asyncio.CancelledError:
-                self._asked = False  # it was withdrawn from the queue
-                raise
-            if answer:
-                raise await self._calls.error("PrepareForAccess", answer)
+                await self._ask(hold, needed=False)
+            except AccessLockedError as error:
+                if _held[self._key]:
+                    error.add_note("this process holds that lock itself: share one access() among the machine's disks")
+                if hold or not end_stale_lock or _held[self._key]:
+                    raise
+                await self._ask_again(error, hold)
+            self._held = True
+            _held[self._key] += 1
 
-    async def _call(self, name: str, hold: Hold, *, needed: bool = True) -> int:
+    async def _ask(self, hold: Hold, *, needed: bool = True) -> None:
+        """Call PrepareForAccess; not ``needed``, it is withdrawn when it is cancelled in the queue."""
+        answer = await self._raw("PrepareForAccess", hold, needed=needed)
+        # ending a lock that was there before would unlock the machine under somebody's backup
+        self._to_end = answer & 0xFFFF != _LOCKED
+        if answer:
+            raise await self._calls.error("PrepareForAccess", answer)
+
+    async def _ask_again(self, error: AccessLockedError, hold: Hold) -> None:
+        """End a lock that an earlier run has left under our identity."""
+        _logger.warning("stale_access_lock_ended", **self._fields, reason=str(error))
+        await undo(lambda: self._call_end(hold), error)
+        try:
+            await self._ask(hold)
+        except AccessLockedError as again:
+            again.add_note("EndAccess was called in between: another identity holds the lock, or a migration runs")
+            raise
+
+    async def _call_end(self, hold: Hold) -> None:
+        if answer := await self._raw("EndAccess", hold):
+            raise await self._calls.error("EndAccess", answer)
+
+    async def _raw(self, name: str, hold: Hold, *, needed: bool = True) -> int:
         arguments = (self._params.address, _memory.bytes_address(self._identity))
         return await self._calls.raw(name, *arguments, keep=(self._params, self._identity), hold=hold, needed=needed)
+
+    def abort(self, reason: str = "aborted by the program") -> None:
+        """Give up the call that hangs, PrepareForAccess or EndAccess: who waits gets AbortedError at once.
+
+        The machine may stay locked then (the log says so): a later run can end the lock, see ``Vddk.access``. Without a
+        call under way nothing happens. From the event loop only; see ``Connection.abort``.
+        """
+        if self._calls.worker.in_call:
+            self._calls.worker.abandon(reason)
 
     async def aclose(self) -> None:
         """Call EndAccess and end the thread. Idempotent; runs to its end when cancelled, then goes on cancelling.
@@ -98,9 +163,18 @@ class Access:
         await self._closing.run(self._close)
 
     async def _close(self, hold: Hold) -> None:
-        async with Steps() as steps:
-            steps.callback(self._live.discard, self)
-            steps.callback(self._params.wipe)
-            steps.step(self._calls.worker.aclose)
-            if self._asked and (answer := await self._call("EndAccess", hold)):
-                raise await self._calls.error("EndAccess", answer)
+        steps = Steps()
+        steps.push(lambda: self._live.discard(self))
+        steps.push(self._forget)
+        steps.push(self._calls.worker.aclose)
+        if self._to_end and not self._calls.worker.closed:
+            steps.push(lambda: self._call_end(hold))
+        await steps.aclose()
+
+    def _forget(self) -> None:
+        if self._held:
+            _held[self._key] -= 1
+        if self._calls.worker.given_up:
+            _logger.warning("access_lock_left", **self._fields, effect="the virtual machine may not be relocated")
+        else:
+            self._params.wipe()  # else the call may still read them

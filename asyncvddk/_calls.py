@@ -33,6 +33,7 @@ class Calls:
         """Make calls of ``library`` on ``worker``."""
         self.library = library
         self.worker = worker
+        worker.function_name = library.bound.name_at
 
     def address(self, name: str) -> int:
         """Return the address of ``VixDiskLib_<name>``. Raises NotSupportedError when the library lacks it."""
@@ -52,7 +53,7 @@ class Calls:
 
         Raises NativeError by code, ``path`` in its text; ClosedError.
         """
-        answer = await self.raw(name, *args, keep=keep, hold=hold, needed=needed, progress=progress)
+        answer = await self.raw(name, *args, path=path, keep=keep, hold=hold, needed=needed, progress=progress)
         if answer:
             raise await self.error(name, answer, path)
 
@@ -78,10 +79,11 @@ class Calls:
             if hold and unmake is not None:
                 await unmake(hold)
 
-    async def raw(
+    async def raw(  # noqa: PLR0913  (as Worker.call)
         self,
         name: str,
         *args: int,
+        path: str | None = None,
         keep: object = None,
         hold: Hold | None = None,
         needed: bool = True,
@@ -89,8 +91,9 @@ class Calls:
     ) -> int:
         """Call a function that returns something else than a ``VixError``."""
         mode = _core.SERIAL if _PREFIX + name in _SERIAL else 0
+        address = self.address(name)
         return await self.worker.call(
-            self.address(name), *args, mode=mode, keep=keep, hold=hold, needed=needed, progress=progress
+            address, *args, mode=mode, keep=keep, hold=hold, needed=needed, progress=progress, path=path
         )
 
     def free(self, name: str, address: int) -> None:

@@ -3,14 +3,31 @@
 from __future__ import annotations
 
 import asyncio
-import functools
-from contextlib import AsyncExitStack, asynccontextmanager
-from typing import TYPE_CHECKING, Any
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING, Protocol, TypeVar
 
+from asyncvddk import _fork
 from asyncvddk._worker import Hold, hold_cancellation
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable
+
+
+class Closable(Protocol):
+    """What can be closed by awaiting ``aclose()``."""
+
+    def aclose(self) -> Awaitable[None]:
+        """Close; idempotent."""
+
+
+class Abortable(Closable, Protocol):
+    """What can be given up, too."""
+
+    def abort(self, reason: str) -> None:
+        """Give it up without waiting."""
+
+
+T = TypeVar("T", bound=Closable)
 
 
 async def undo(close: Callable[[], Awaitable[object]], because: BaseException) -> None:
@@ -18,25 +35,60 @@ async def undo(close: Callable[[], Awaitable[object]], because: BaseException) -
     try:
         await close()
     except Exception as error:  # noqa: BLE001  (whatever it is, the first one counts)
-        because.add_note("\n".join((f"undoing it failed too: {error}", *getattr(error, "__notes__", ()))))
+        _add_note(because, "undoing it failed too", error)
 
 
-class Steps(AsyncExitStack):
-    """Steps of an end, the last one first: each is made whatever the others raise.
+def _add_note(first: BaseException, what: str, later: BaseException) -> None:
+    """Note a later error, and what it notes itself, with the first."""
+    first.add_note(f"{what}: {str(later) or type(later).__name__}")
+    for note in getattr(later, "__notes__", ()):
+        first.add_note(note)
 
-    The first error counts, be it the block's or a step's; those behind it become notes of it.
-    """
 
-    def step(self, close: Callable[..., Awaitable[object]], *args: Any, **options: Any) -> None:  # noqa: ANN401
-        """Have ``close`` called with these arguments."""
+class Steps:
+    """Steps of a close, made last first. All are made; the first error is raised, later ones become its notes."""
 
-        async def leave(_kind: object, exc: BaseException | None, _trace: object) -> None:
-            if exc is None:
-                await close(*args, **options)
-            else:
-                await undo(functools.partial(close, *args, **options), exc)
+    def __init__(self) -> None:
+        """Start with none."""
+        self._steps: list[Callable[[], Awaitable[object] | None]] = []
 
-        self.push_async_exit(leave)
+    def push(self, step: Callable[[], Awaitable[object] | None]) -> None:
+        """Have ``step`` made before those that were pushed earlier."""
+        self._steps.append(step)
+
+    async def enter(self, opening: Awaitable[T]) -> T:
+        """Open; have it closed."""
+        thing = await opening
+        self.push(thing.aclose)
+        return thing
+
+    def move(self) -> Steps:
+        """Return the steps, for another owner; none are left here."""
+        moved = Steps()
+        moved._steps, self._steps = self._steps, []
+        return moved
+
+    async def aclose(self) -> None:
+        """Make all steps. An interrupt in the middle (KeyboardInterrupt) goes before errors."""
+        first: BaseException | None = None
+        while self._steps:
+            try:
+                result = self._steps.pop()()
+                if result is not None:
+                    await result
+            except BaseException as error:  # noqa: BLE001  (raised below)
+                first = _more_important(first, error)
+        if first is not None:
+            raise first
+
+
+def _more_important(first: BaseException | None, later: BaseException) -> BaseException:
+    if first is None:
+        return later
+    if isinstance(first, Exception) and not isinstance(later, Exception):
+        first, later = later, first
+    _add_note(first, "closing failed at another step, too", later)
+    return first
 
 
 @asynccontextmanager
@@ -46,7 +98,7 @@ async def undone_on_error() -> AsyncIterator[Steps]:
     try:
         yield steps
     except BaseException as exc:
-        await steps.__aexit__(type(exc), exc, exc.__traceback__)
+        await undo(steps.aclose, exc)
         raise
 
 
@@ -65,8 +117,11 @@ class CloseOnce:
     async def run(self, close: Callable[[Hold], Awaitable[None]]) -> None:
         """Run ``close``, which takes the list for its calls' cancellations, unless somebody has.
 
-        Runs to its end when cancelled, then goes on cancelling. Raises what ``close`` raises, to the first caller.
+        Runs to its end when cancelled, then goes on cancelling. Raises what ``close`` raises, to the first caller. In a
+        forked child nothing is done: all belongs to the parent.
         """
+        if _fork.forked():
+            return
         if self._done is not None:
             await asyncio.shield(self._done)
             return

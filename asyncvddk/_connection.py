@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import functools
 import os
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Self
 
 from asyncvddk import _sectors
@@ -14,16 +15,19 @@ from asyncvddk._closing import Busy, CloseOnce, Steps, undo
 from asyncvddk._disk import AsyncDisk
 from asyncvddk._opening import Opening
 from asyncvddk._operation import Operation
+from asyncvddk._retry import retried
+from asyncvddk._runtime import RUNTIME
 from asyncvddk._worker import Hold, Worker, hold_cancellation
 from asyncvddk.errors import ClosedError
 from asyncvddk.models import AdapterType, DiskType, OpenFlags
 from asyncvddk.native import _marshal, _memory
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
-    from asyncvddk._opening import Closable
+    from asyncvddk._closing import Abortable
     from asyncvddk._operation import Tell
+    from asyncvddk._retry import RetryPolicy
     from asyncvddk.models import ConnectParams, CreateParams
     from asyncvddk.native._loader import Library
 
@@ -35,13 +39,26 @@ class Connection:
     writes are in flight together where the library can do that. Any number of tasks may use it at once.
     """
 
-    def __init__(self, library: Library, params: NativeParams, live: set[Closable], *, local: bool) -> None:
+    def __init__(  # noqa: PLR0913  (each is a choice of its own)
+        self,
+        library: Library,
+        params: NativeParams,
+        live: set[Abortable],
+        *,
+        server: str | None,
+        call_timeout_s: float | None,
+        retry: RetryPolicy | None,
+    ) -> None:
         """Belongs to ``connect``."""
-        self._calls = Calls(library, Worker("vddk-connection"))
+        label = f"connection to {server or 'local disks'}"
+        self._calls = Calls(library, Worker("vddk-connection", label=label, call_timeout_s=call_timeout_s))
+        self._calls.worker.on_abandon = self._given_up
         self._params = params
         self._live = live
-        self._local = local
+        self._local = server is None
+        self._retry = retry
         self._handle = 0
+        self._cells: list[tuple[str, _memory.Cell]] = []  # what Open and ConnectEx are just making
         self._disks: set[AsyncDisk] = set()
         self._steps = Busy()
         self._closing = CloseOnce()
@@ -52,11 +69,13 @@ class Connection:
         cls,
         library: Library,
         params: ConnectParams | None,
-        live: set[Closable],
+        live: set[Abortable],
         *,
         read_only: bool,
         snapshot: str | None,
         transport_modes: str | None,
+        call_timeout_s: float | None,
+        retry: RetryPolicy | None,
     ) -> Self:
         """Connect; see ``Vddk.connect``. ``live`` holds the connection until it is closed."""
         texts = [
@@ -65,7 +84,8 @@ class Connection:
         ]
         native = NativeParams(params)
         try:
-            connection = cls(library, native, live, local=params is None)
+            server = params.server if params else None
+            connection = cls(library, native, live, server=server, call_timeout_s=call_timeout_s, retry=retry)
         except BaseException:
             native.wipe()
             raise
@@ -80,10 +100,25 @@ class Connection:
         cell = _memory.Cell()
         addresses = [_memory.bytes_address(text) if text is not None else 0 for text in texts]
         arguments = (self._params.address, read_only, *addresses, cell.address)
+        with self._makes("Disconnect", cell):
+            try:
+                await self._calls("ConnectEx", *arguments, keep=(cell, texts, self._params))
+            finally:
+                self._handle = cell.value
+
+    @contextmanager
+    def _makes(self, ending: str, cell: _memory.Cell) -> Iterator[None]:
+        """Note what a call is just making, and how it is ended, for the case that the call is given up."""
+        self._cells.append((ending, cell))
         try:
-            await self._calls("ConnectEx", *arguments, keep=(cell, texts, self._params))
+            yield
         finally:
-            self._handle = cell.value
+            self._cells.remove((ending, cell))
+
+    def _given_up(self) -> None:
+        """Leave what the library has open for us to the one who ends it."""
+        disks = [("Close", disk.handle) for disk in self._disks]
+        RUNTIME.left_open += [*disks, *self._cells, ("Disconnect", self._handle)]
 
     def open(self, path: str | os.PathLike[str], flags: OpenFlags = OpenFlags.NONE) -> Opening[AsyncDisk]:
         """Open a disk; ``async with`` or ``await`` the result.
@@ -93,7 +128,9 @@ class Connection:
         Raises DiskNotFoundError, DiskLockedError, AccessDeniedError, InvalidDiskError, ChainError, another NativeError
         by code; ClosedError. Cancelled, no handle is left.
         """
-        return Opening(lambda: self._open(path, flags))
+        return Opening(
+            lambda: retried(self._retry, lambda: self._open(path, flags), "open", os.fspath(path), anew=False)
+        )
 
     async def _open(self, path: str | os.PathLike[str], flags: OpenFlags) -> AsyncDisk:
         name = self._path(path)
@@ -103,7 +140,8 @@ class Connection:
         arguments = (self._connected("open"), _memory.bytes_address(native), int(flags), cell.address)
         with self._steps:
             try:
-                await self._calls("Open", *arguments, path=name, keep=(native, cell))
+                with self._makes("Close", cell):
+                    await self._calls("Open", *arguments, path=name, keep=(native, cell))
             except asyncio.CancelledError as exc:
                 if cell.value:
                     await undo(lambda: self._close_handle(cell.value), exc)
@@ -258,6 +296,20 @@ class Connection:
         native = _marshal.c_path(path)
         await self._calls("Unlink", self._handle, _memory.bytes_address(native), path=path, keep=native, hold=hold)
 
+    def abort(self, reason: str = "aborted by the program") -> None:
+        """Give the connection up at once, with all its disks: the way out of a library that hangs.
+
+        Everybody who waits for one of their calls, a close included, gets AbortedError now, with ``reason``; so does
+        whoever uses them later. ``aclose`` then returns without asking the library for anything. The thread and the
+        memory that its call may still use stay behind until the library comes back, if it ever does: until then a
+        buffer given to ``readinto_at`` cannot be resized, and may yet be written to; data given to ``write_at`` may yet
+        be written to the disk. Other connections, and access locks, go on. Closed or aborted before, a no-op.
+
+        From the event loop's thread only: in a task, or by ``loop.add_signal_handler(signal.SIGTERM,
+        connection.abort)``; from elsewhere by ``loop.call_soon_threadsafe(connection.abort)``.
+        """
+        self._calls.worker.abandon(reason)
+
     @property
     def closed(self) -> bool:
         """True once ``aclose`` has begun."""
@@ -273,20 +325,29 @@ class Connection:
 
     async def _close(self, hold: Hold) -> None:
         await self._steps.over(hold)
-        async with Steps() as steps:
-            steps.callback(self._live.discard, self)
-            steps.callback(self._params.wipe)
-            steps.step(self._calls.worker.aclose)
-            steps.step(self._disconnect, hold)
-            for disk in self._disks:
-                steps.step(disk.close_alone)
+        steps = Steps()
+        steps.push(lambda: self._live.discard(self))
+        steps.push(self._wipe)
+        steps.push(self._calls.worker.aclose)
+        steps.push(lambda: self._disconnect(hold))
+        for disk in self._disks:
+            steps.push(disk.close_alone)
+        await steps.aclose()
+
+    def _wipe(self) -> None:
+        if self._handle or not self._calls.worker.given_up:  # else ConnectEx may still read them
+            self._params.wipe()
 
     async def _disconnect(self, hold: Hold) -> None:
+        if self._calls.worker.closed:
+            return
         handle, self._handle = self._handle, 0
-        if handle and not self._calls.worker.closed:
+        if handle:
             await self._calls("Disconnect", handle, hold=hold)
 
     def _connected(self, what: str) -> int:
+        if self._calls.worker.given_up:
+            raise self._calls.worker.refusal(f"Connection.{what}", None)
         if self._closing.begun or not self._handle:
             raise ClosedError(f"Connection.{what}: the connection is closed")
         return self._handle

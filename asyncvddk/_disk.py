@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import functools
 import os
-from contextlib import AsyncExitStack
 from typing import TYPE_CHECKING, Final
 
 from asyncvddk import _sectors
@@ -46,6 +45,9 @@ class AsyncDisk:
 
     Cancellation, of every method: a call that has not started never runs; one that runs is waited for, because C still
     uses the buffer, then ``CancelledError`` is raised. The disk stays usable.
+
+    Every method raises CallTimeoutError when a call of the connection ran longer than its ``call_timeout_s``, and
+    AbortedError after ``abort``; then the disk can only be closed, see ``Connection.abort``.
     """
 
     def __init__(
@@ -53,7 +55,7 @@ class AsyncDisk:
         calls: Calls,
         handle: int,
         path: str,
-        on_close: Callable[[AsyncDisk], object],
+        on_close: Callable[[AsyncDisk], None],
         unlink: Callable[[str, Hold], Awaitable[None]],
     ) -> None:
         """Belongs to ``Connection.open``; ``unlink`` deletes a disk of the connection."""
@@ -66,7 +68,7 @@ class AsyncDisk:
         self._unlink = unlink
         self._lent = Busy()
         self._writes = RangeLocks()
-        self._owned = AsyncExitStack()
+        self._owned = Steps()
         self._closing = CloseOnce()
         self._closing_all = CloseOnce()
         self._size = 0
@@ -77,6 +79,7 @@ class AsyncDisk:
         self._read, self._write = calls.address("Read" + suffix), calls.address("Write" + suffix)
         self._transfer = calls.worker.transfer
         self._allocated = Allocated(path, calls.free)
+        calls.worker.paths[handle] = path
 
     async def load(self) -> None:
         """Learn size and transport mode: the last step of opening."""
@@ -86,9 +89,14 @@ class AsyncDisk:
         if self._transport_mode.startswith("nbd"):
             self._request_sectors = _NETWORK_REQUEST_SECTORS
 
-    def close_after(self, owned: AsyncExitStack) -> None:
+    def close_after(self, owned: Steps) -> None:
         """Have ``aclose`` close what ``owned`` holds as well, after the disk."""
         self._owned = owned
+
+    @property
+    def handle(self) -> int:
+        """What the library calls the disk; 0 once its close has begun."""
+        return self._handle or (0 if self.closed else self._attached)
 
     @property
     def size(self) -> int:
@@ -343,7 +351,13 @@ class AsyncDisk:
         if not self._handle:
             state = "was attached to a child and can only be closed" if self._attached else "is closed"
             raise ClosedError(f"AsyncDisk.{what}: {self.path} {state}")
+        if self._calls.worker.closed:
+            raise self._calls.worker.refusal(f"AsyncDisk.{what}", self.path)
         return self._handle
+
+    def abort(self, reason: str = "aborted by the program") -> None:
+        """Give the disk up with its connection, and all other disks of that: see ``Connection.abort``."""
+        self._calls.worker.abandon(reason)
 
     async def aclose(self) -> None:
         """Wait for what is in flight, close the disk and what was opened for it.
@@ -354,8 +368,8 @@ class AsyncDisk:
         await self._closing_all.run(self._close_all)
 
     async def _close_all(self, _hold: Hold) -> None:
-        async with self._owned:
-            await self.close_alone()
+        self._owned.push(self.close_alone)
+        await self._owned.aclose()
 
     async def close_alone(self) -> None:
         """As ``aclose``, but leave what was opened for the disk: its connection calls this when it is closed itself."""
@@ -364,10 +378,14 @@ class AsyncDisk:
     async def _close(self, hold: Hold) -> None:
         await self._lent.over(hold)
         handle, self._handle = self._handle or self._attached, 0
-        async with Steps() as steps:
-            steps.callback(self._on_close, self)
-            if self._calls.worker.closed:
-                return  # given up: no call can be made any more
-            steps.step(self._calls, "Close", handle, path=self.path, hold=hold)
-            if self._mode and not self._attached:
-                await self._calls("Wait", handle, path=self.path, hold=hold)
+        steps = Steps()
+        steps.push(lambda: self._on_close(self))
+        steps.push(lambda: self._calls.worker.forget_path(handle))
+        steps.push(lambda: self._last_call("Close", handle, hold))
+        if self._mode and not self._attached:
+            steps.push(lambda: self._last_call("Wait", handle, hold))
+        await steps.aclose()
+
+    async def _last_call(self, name: str, handle: int, hold: Hold) -> None:
+        if not self._calls.worker.closed:  # given up: no call can be made any more
+            await self._calls(name, handle, path=self.path, hold=hold)

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import functools
+import math
 from pathlib import Path
-from typing import TYPE_CHECKING, Final, Self
+from typing import TYPE_CHECKING, Final, Self, overload
 
-from asyncvddk._access import Access
+from asyncvddk import _fork
+from asyncvddk._access import DEFAULT_IDENTITY, Access, checked_identity
 from asyncvddk._calls import Calls
-from asyncvddk._closing import Steps, undone_on_error
+from asyncvddk._closing import Steps, undo, undone_on_error
 from asyncvddk._connection import Connection
+from asyncvddk._one_disk import OneDisk
 from asyncvddk._opening import Opening
+from asyncvddk._retry import retried
 from asyncvddk._runtime import RUNTIME
 from asyncvddk._worker import Worker, hold_cancellation
 from asyncvddk.errors import ClosedError, InvalidArgumentError, UnsupportedError
@@ -21,14 +26,14 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from types import TracebackType
 
+    from asyncvddk._closing import Abortable
     from asyncvddk._disk import AsyncDisk
-    from asyncvddk._opening import Closable
+    from asyncvddk._retry import RetryPolicy
+    from asyncvddk._retrying import RetryingDisk
     from asyncvddk.models import ConnectParams
 
 _API_VERSIONS: Final = ((8, 0), (7, 0), (6, 7), (6, 5))
 """What we ask of InitEx, newest first: a library refuses a version newer than its own."""
-
-_DEFAULT_IDENTITY: Final = "asyncvddk"
 
 
 class Vddk:
@@ -39,22 +44,39 @@ class Vddk:
     configuration file.
 
     A process has one library. Any number of ``Vddk`` objects, on any event loops, share it: the first initialises it,
-    the last ends it. Threads of the library do not survive ``fork``: start child processes by ``spawn``.
+    the last ends it. Threads of the library do not survive ``fork``: start child processes by ``spawn``. In a child
+    that was forked after the first ``async with`` everything raises RuntimeError, and closing does nothing.
 
-    Raises LibraryLoadError (here: nothing to load, or another library is loaded), FileNotFoundError (``config``).
+    ``call_timeout_s`` is the time limit of every native call, also of connections, disks and access locks that are
+    given none of their own: seconds that a call runs, ``None`` or ``math.inf`` for no limit. Waiting behind other calls
+    of the connection, or until the library opens for nobody else, is not counted. A call that tells progress (create,
+    clone, shrink ...) must tell some as often as that. What runs longer, by an eighth at most, is given up with its
+    connection: see ``Connection.abort``, CallTimeoutError.
+
+    While a call that was given up may still be inside the library, its ``Exit`` is not called: the library stays
+    initialised, for later users in this process. When its own start or end was given up, it is unusable for good.
+
+    Raises LibraryLoadError (here: nothing to load, or another library is loaded), FileNotFoundError (``config``),
+    ValueError (``call_timeout_s``), RuntimeError (a forked child).
     """
 
     def __init__(
-        self, libdir: str | os.PathLike[str] | None = None, *, config: str | os.PathLike[str] | None = None
+        self,
+        libdir: str | os.PathLike[str] | None = None,
+        *,
+        config: str | os.PathLike[str] | None = None,
+        call_timeout_s: float | None = None,
     ) -> None:
         """Find and load the library; nothing of it runs yet."""
         self._config = Path(config).absolute() if config is not None else None
         if self._config is not None and not self._config.is_file():
             raise FileNotFoundError(f"{self._config}: no such configuration file")
+        self._call_timeout_s = _checked_timeout(call_timeout_s)
         self._library = RUNTIME.load(libdir)
         self._calls: Calls | None = None
+        self._worker: Worker | None = None
         self._entered = False
-        self._live: set[Closable] = set()
+        self._live: set[Abortable] = set()
         self._transport_modes: tuple[str, ...] = ()
 
     @property
@@ -78,15 +100,14 @@ class Vddk:
             raise RuntimeError("Vddk: this object is in use already; make another one")
         self._entered = True
         try:
-            async with undone_on_error() as undo:
-                calls = Calls(self._library, Worker("vddk-library"))
-                undo.step(calls.worker.aclose)
+            async with undone_on_error() as steps:
+                self._worker = Worker("vddk-library", label="library", call_timeout_s=self._call_timeout_s)
+                calls = Calls(self._library, self._worker)
+                steps.push(calls.worker.aclose)
                 async with RUNTIME.turn():
-                    RUNTIME.check_config(self._config)
-                    if RUNTIME.users == 0:
-                        await self._initialise(calls)
+                    await self._begin(calls)
                     RUNTIME.users += 1
-                undo.step(self._leave, calls)
+                steps.push(lambda: self._leave(calls))
                 modes = _memory.text_at(await calls.raw("ListTransportModes"))
         except BaseException:
             self._entered = False
@@ -100,18 +121,42 @@ class Vddk:
     ) -> None:
         """Close what is still open, then end the library if nobody else uses it.
 
-        An error of the block counts; those of closing then become notes of it.
+        An error of the block stays the one that is raised; those of closing are its notes.
         """
         calls, self._calls = self._calls, None
-        if calls is None:
+        if calls is None or _fork.forked():
             return
         steps = Steps()
-        steps.callback(setattr, self, "_entered", False)  # noqa: FBT003
-        steps.step(calls.worker.aclose)
-        steps.step(self._leave, calls)
+        steps.push(lambda: setattr(self, "_entered", False))
+        steps.push(calls.worker.aclose)
+        steps.push(lambda: self._leave(calls))
         for thing in sorted(self._live, key=lambda thing: isinstance(thing, Connection)):
-            steps.step(thing.aclose)  # access locks last
-        await steps.__aexit__(kind, exc, traceback)
+            steps.push(thing.aclose)  # access locks are ended when the connections are closed
+        if exc is None:
+            await steps.aclose()
+        else:
+            await undo(steps.aclose, exc)
+
+    def abort(self, reason: str = "aborted by the program") -> None:
+        """Give up everything that may hang, at once, for a program that has to end or to go on without the library.
+
+        All connections, those just being made as well, and calls under way for access locks, the library's start and
+        its end: whoever waits gets AbortedError. Access locks at rest stay, so that leaving the ``async with`` block
+        ends them. From the event loop only; see ``Connection.abort``.
+        """
+        for thing in list(self._live):
+            thing.abort(reason)
+        if self._worker is not None and self._worker.in_call:
+            self._worker.abandon(reason)
+
+    async def _begin(self, calls: Calls) -> None:
+        """Initialise the library unless it is, or was left so by one who could not end it."""
+        if RUNTIME.users == 0 and RUNTIME.initialised:
+            with hold_cancellation() as hold:
+                await RUNTIME.end(calls, hold)
+        RUNTIME.check_config(self._config)
+        if not RUNTIME.initialised:
+            await self._initialise(calls)
 
     async def _initialise(self, calls: Calls) -> None:
         """Call InitEx with the newest version that the library accepts."""
@@ -131,64 +176,133 @@ class Vddk:
         texts = [_memory.bytes_address(text) if text else 0 for text in (root, config)]
         arguments = (*version, *_core.LOG_CALLBACKS, *texts)
         with hold_cancellation(shield=False) as hold:
-            await calls("InitEx", *arguments, keep=(root, config), hold=hold, needed=False)
+            await RUNTIME.lifecycle(calls, "InitEx", *arguments, keep=(root, config), hold=hold)
             if hold:
-                await calls.raw("Exit", hold=hold)
+                await RUNTIME.lifecycle(calls, "Exit", hold=hold)
 
     async def _leave(self, calls: Calls) -> None:
         with hold_cancellation() as hold:
             async with RUNTIME.turn(hold):
                 RUNTIME.users -= 1
                 if RUNTIME.users == 0:
-                    await calls.raw("Exit", hold=hold)
+                    await RUNTIME.end(calls, hold)
 
     def _in_use(self, what: str) -> Calls:
+        _fork.refuse(f"Vddk.{what}")
         if self._calls is None:
             raise ClosedError(f"Vddk.{what}: use it inside 'async with Vddk()'")
         return self._calls
 
-    def connect(
+    def _limit(self, call_timeout_s: float | None) -> float | None:
+        return self._call_timeout_s if call_timeout_s is None else _checked_timeout(call_timeout_s)
+
+    def connect(  # noqa: PLR0913  (each is a choice of its own)
         self,
         params: ConnectParams | None = None,
         *,
         read_only: bool = False,
         snapshot: str | None = None,
         transport_modes: Sequence[str] | None = None,
+        call_timeout_s: float | None = None,
+        retry: RetryPolicy | None = None,
     ) -> Opening[Connection]:
         """Connect to local disks (``params=None``) or to a server; ``async with`` or ``await`` the result.
 
         ``read_only`` holds for every disk opened here. ``snapshot`` is the managed object of a snapshot, as
-        ``snapshot-47``. ``transport_modes`` are tried in order; default: the library's own list.
+        ``snapshot-47``. ``transport_modes`` are tried in order; default: the library's own list. ``call_timeout_s`` is
+        the time limit of every native call of the connection and its disks; default: that of this object. With
+        ``retry`` connecting, and opening disks, is tried again when it fails with a transient code.
 
-        Raises ClosedError, NativeError by code, NotSupportedError. VMware's library logs in late: wrong credentials
-        or a wrong thumbprint may show only at ``Connection.open``. Cancelled, no connection is left.
+        Raises ValueError, ClosedError, CallTimeoutError, NativeError by code, NotSupportedError. VMware's library logs
+        in late: wrong credentials or a wrong thumbprint may show only at ``Connection.open``. Cancelled, no connection
+        is left.
         """
         self._in_use("connect")
         modes = ":".join(transport_modes) if transport_modes is not None else None
+        limit = self._limit(call_timeout_s)
 
         async def connect() -> Connection:
             self._in_use("connect")
             return await Connection.connect(
-                self._library, params, self._live, read_only=read_only, snapshot=snapshot, transport_modes=modes
+                self._library,
+                params,
+                self._live,
+                read_only=read_only,
+                snapshot=snapshot,
+                transport_modes=modes,
+                call_timeout_s=limit,
+                retry=retry,
             )
 
-        return Opening(connect)
+        return Opening(lambda: retried(retry, connect, "connect", anew=True))
 
-    def access(self, params: ConnectParams, identity: str = _DEFAULT_IDENTITY) -> Opening[Access]:
+    def access(
+        self,
+        params: ConnectParams,
+        identity: str = DEFAULT_IDENTITY,
+        *,
+        end_stale_lock: bool = False,
+        call_timeout_s: float | None = None,
+        retry: RetryPolicy | None = None,
+    ) -> Opening[Access]:
         """Keep vCenter from relocating the virtual machine for the ``async with`` block.
 
         PrepareForAccess at the start, EndAccess at the end, whatever happens in between, both on a thread of their
         own. Put taking the snapshot, reading and removing the snapshot inside. ``identity`` (1 to 50 bytes) is
-        shown in vCenter's task. Raises AccessLockedError (20005): a lock is left from an earlier run, or a migration is
-        under way; NativeError by code.
+        shown in vCenter's task.
+
+        Raises AccessLockedError (20005): the machine is locked already, or a migration is under way; nothing is changed
+        then. With ``end_stale_lock`` EndAccess is called once with this ``identity``, then it is tried once more: for a
+        program that alone uses the identity and whose crash has left the lock. Off by default, and refused (ValueError)
+        for the default identity, because nobody can tell a stale lock from that of a backup that runs. A lock that
+        this very process holds is never ended.
+
+        ``call_timeout_s`` and ``retry``: as ``connect``; add 20005 to ``RetryPolicy.codes`` to wait for a migration.
+        Raises CallTimeoutError, another NativeError by code.
         """
         self._in_use("access")
+        checked_identity(identity, end_stale_lock=end_stale_lock)
+        limit = self._limit(call_timeout_s)
 
         async def prepare() -> Access:
             self._in_use("access")
-            return await Access.prepare(self._library, params, identity, self._live)
+            return await Access.prepare(
+                self._library, params, identity, self._live, end_stale_lock=end_stale_lock, call_timeout_s=limit
+            )
 
-        return Opening(prepare)
+        return Opening(lambda: retried(retry, prepare, "access", anew=True))
+
+    @overload
+    def open_disk(
+        self,
+        path: str | os.PathLike[str],
+        *,
+        params: ConnectParams | None = None,
+        read_only: bool = True,
+        flags: OpenFlags = OpenFlags.NONE,
+        snapshot: str | None = None,
+        transport_modes: Sequence[str] | None = None,
+        identity: str = DEFAULT_IDENTITY,
+        end_stale_lock: bool = False,
+        call_timeout_s: float | None = None,
+        retry: None = None,
+    ) -> Opening[AsyncDisk]: ...
+
+    @overload
+    def open_disk(
+        self,
+        path: str | os.PathLike[str],
+        *,
+        params: ConnectParams | None = None,
+        read_only: bool = True,
+        flags: OpenFlags = OpenFlags.NONE,
+        snapshot: str | None = None,
+        transport_modes: Sequence[str] | None = None,
+        identity: str = DEFAULT_IDENTITY,
+        end_stale_lock: bool = False,
+        call_timeout_s: float | None = None,
+        retry: RetryPolicy,
+    ) -> Opening[RetryingDisk]: ...
 
     def open_disk(  # noqa: PLR0913  (each is a choice of its own, all but the path have defaults)
         self,
@@ -199,24 +313,46 @@ class Vddk:
         flags: OpenFlags = OpenFlags.NONE,
         snapshot: str | None = None,
         transport_modes: Sequence[str] | None = None,
-        identity: str = _DEFAULT_IDENTITY,
-    ) -> Opening[AsyncDisk]:
+        identity: str = DEFAULT_IDENTITY,
+        end_stale_lock: bool = False,
+        call_timeout_s: float | None = None,
+        retry: RetryPolicy | None = None,
+    ) -> Opening[AsyncDisk] | Opening[RetryingDisk]:
         """Open one disk with all that it needs: access lock (on a server), connection, disk.
 
         When a step fails, or the caller is cancelled, the steps before it are undone in reverse order. Closing the
         disk closes everything. Arguments and errors: as ``access``, ``connect`` and ``Connection.open``.
+
+        With ``retry`` the result is a RetryingDisk: opening and reading are tried again as the policy says, over a new
+        connection if it allows that.
         """
         self._in_use("open_disk")
+        if params is not None:
+            checked_identity(identity, end_stale_lock=end_stale_lock)
+        limit = self._limit(call_timeout_s)
+        lock = functools.partial(
+            self.access, identity=identity, end_stale_lock=end_stale_lock, call_timeout_s=limit, retry=retry
+        )
+        one = OneDisk(
+            path,
+            flags | (OpenFlags.READ_ONLY if read_only else OpenFlags.NONE),
+            functools.partial(lock, params) if params is not None else None,
+            functools.partial(
+                self.connect,
+                params,
+                read_only=read_only,
+                snapshot=snapshot,
+                transport_modes=transport_modes,
+                call_timeout_s=limit,
+            ),
+        )
+        if retry is None:
+            return Opening(one.open)
+        timed = limit is not None and limit < math.inf
+        return Opening(lambda: one.open_retrying(retry, read_only=read_only, timed=timed))
 
-        async def open_all() -> AsyncDisk:
-            async with undone_on_error() as undo:
-                if params is not None:
-                    await undo.enter_async_context(self.access(params, identity))
-                connection = await undo.enter_async_context(
-                    self.connect(params, read_only=read_only, snapshot=snapshot, transport_modes=transport_modes)
-                )
-                disk = await connection.open(path, flags=flags | (OpenFlags.READ_ONLY if read_only else 0))
-                disk.close_after(undo.pop_all())
-            return disk
 
-        return Opening(open_all)
+def _checked_timeout(seconds: float | None) -> float | None:
+    if seconds is not None and not seconds > 0:
+        raise ValueError(f"call_timeout_s={seconds}: a positive number of seconds, or None for no limit")
+    return seconds

@@ -2,20 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
-from asyncvddk._closing import undo
+from asyncvddk._closing import Closable, undo
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Coroutine, Generator
+    from collections.abc import Callable, Coroutine, Generator
     from types import TracebackType
-
-
-class Closable(Protocol):
-    """What can be closed by awaiting ``aclose()``."""
-
-    def aclose(self) -> Awaitable[None]:
-        """Close; idempotent."""
 
 
 T = TypeVar("T", bound=Closable)
@@ -45,7 +38,7 @@ class Opening(Generic[T]):
     async def __aexit__(
         self, kind: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        """Close what was opened. An error of the block counts; one of closing then becomes a note of it."""
+        """Close what was opened. An error of the block stays the one that is raised; one of the close is its note."""
         thing, self._thing = self._thing, None
         if thing is None:
             return

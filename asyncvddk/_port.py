@@ -5,15 +5,16 @@ from __future__ import annotations
 import asyncio
 import atexit
 import itertools
+import os
 import threading
 from typing import TYPE_CHECKING, Final, TypeAlias
 from weakref import WeakKeyDictionary
 
-from asyncvddk.errors import ClosedError
+from asyncvddk.errors import AbortedError
 from asyncvddk.native import _core, _log, _memory
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
 
 _BATCH: Final = 256
 new_tag: Final = itertools.count(1).__next__
@@ -23,6 +24,19 @@ _lock: Final = threading.RLock()
 """Guards ``_ports`` and which of them fetches the log; a finaliser may release one while its thread acquires."""
 
 _ports: Final[WeakKeyDictionary[asyncio.AbstractEventLoop, Port]] = WeakKeyDictionary()
+
+
+_orphans: Final[dict[int, tuple[Port, object]]] = {}
+"""Calls that were given up and that the library has not come back from: tag -> ring, and memory that C may use."""
+
+
+def library_is_busy() -> bool:
+    """Tell whether a call that was given up may still be inside the library."""
+    with _lock:  # nobody else fetches from the ring of a loop that is gone
+        for port in {port for port, _ in list(_orphans.values())}:
+            if port.loop.is_closed():
+                port.drain_late()
+    return bool(_orphans)
 
 
 class Answer(int):
@@ -83,7 +97,7 @@ class Port:
         if not self.loop.is_closed():
             self.loop.remove_reader(_core.port_fd(self.native))
         _log.drain()
-        _core.log_attach(next((port.native for port in _ports.values()), None))
+        _core.log_attach(next((port.native for port in _ports.values() if not port.loop.is_closed()), None))
         _core.port_close(self.native)
 
     def expect(self, owner: object, keep: object, tag: int) -> asyncio.Future[int]:
@@ -100,24 +114,50 @@ class Port:
         return self.expect(*pending[1:], tag)
 
     def late(self, tag: int) -> int:
-        """Return the answer that came for a future already cancelled. Raises ClosedError when none will come."""
+        """Return the answer that came for a future already cancelled. Raises AbortedError when none will come."""
         answer = self._late.pop(tag, None)
         if answer is None:
-            raise ClosedError("the call was given up")
+            raise AbortedError("the call was given up")
         return answer
 
     def forget(self, tag: int) -> None:
         """Drop a tag whose command was withdrawn: no answer comes."""
         del self._pending[tag]
 
-    def fail(self, owner: object, reason: str) -> list[object]:
-        """Give everybody who waits for ``owner``'s commands a ClosedError; return the memory that C may still use."""
+    def under_way(self, owner: object, oldest: int) -> list[tuple[int, object]]:
+        """Return tag and ``keep`` of the owner's calls that run: all that came before ``oldest``, the first queued."""
+        mine = ((tag, pending[2]) for tag, pending in self._pending.items() if pending[1] is owner)
+        return list(itertools.takewhile(lambda call: call[0] != oldest, mine))
+
+    def waits_for(self, owner: object) -> bool:
+        """Tell whether anybody waits for a command of ``owner``."""
+        return any(pending[1] is owner for pending in self._pending.values())
+
+    def fail(self, owner: object, error: Callable[[object], Exception]) -> None:
+        """Give everybody who waits for ``owner``'s commands ``error(keep)``."""
         tags = [tag for tag, pending in self._pending.items() if pending[1] is owner]
-        abandoned = [self._pending.pop(tag) for tag in tags]
-        for future, _, _ in abandoned:
+        for tag in tags:
+            future, _, keep = self._pending.pop(tag)
             if not future.done():
-                future.set_exception(ClosedError(reason))
-        return [keep for _, _, keep in abandoned]
+                future.set_exception(error(keep))
+
+    def adopt(self, orphans: Iterable[tuple[int, object]]) -> None:
+        """Keep the memory of calls that were given up until the library comes back; the ring stays open as long."""
+        for tag, keep in orphans:
+            _orphans[tag] = self, keep
+            self._users += 1
+
+    def _came_back(self, tag: int) -> None:
+        if _orphans.pop(tag, None) is not None:
+            self.release()
+
+    def drain_late(self) -> None:
+        """Fetch what came after the end of the loop."""
+        self._users += 1  # the ring stays open while we look
+        while count := _core.port_drain(self.native, self._ring_address, _BATCH) & ~_core.LOGGED:
+            for tag, _ in _core.COMPLETION.iter_unpack(self._ring[: count * _core.COMPLETION.size].tobytes()):
+                self._came_back(tag)
+        self.release()
 
     def in_flight(self) -> object:
         """Return what must outlive the interpreter when calls are still under way."""
@@ -171,6 +211,7 @@ class Port:
                 self.loop.call_soon(tell, result)  # its errors are the loop's to report
             return
         if pending is None:
+            self._came_back(tag)
             return
         answer = _answer(tag, result)
         if not pending[0].done():
@@ -192,8 +233,18 @@ def _answer(tag: int, result: int) -> int:
     return answer
 
 
+def _in_child() -> None:
+    """Let a forked child neither take its parent's completions nor wait for a lock that a lost thread holds."""
+    for port in list(_ports.values()):
+        port.native = 0
+
+
+os.register_at_fork(after_in_child=_in_child)
+
+
 @atexit.register
 def _outlive_python() -> None:
     """Keep the buffers of calls under way: C may write into them while the interpreter takes itself down."""
+    _memory.keep_for_ever(_orphans)
     for port in list(_ports.values()):
         _memory.keep_for_ever(port.in_flight())

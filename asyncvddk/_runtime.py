@@ -12,7 +12,10 @@ import threading
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Final
 
-from asyncvddk.errors import LibraryLoadError, VddkError
+from asyncvddk import _fork
+from asyncvddk._events import Events
+from asyncvddk._port import library_is_busy
+from asyncvddk.errors import AbortedError, LibraryLoadError, VddkError
 from asyncvddk.native import _loader
 
 if TYPE_CHECKING:
@@ -20,9 +23,12 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator
     from pathlib import Path
 
+    from asyncvddk._calls import Calls
     from asyncvddk._worker import Hold
+    from asyncvddk.native import _memory
     from asyncvddk.native._loader import Library
 
+_logger: Final = Events("asyncvddk")
 _lock: Final = threading.Lock()
 
 
@@ -34,10 +40,15 @@ class Runtime:
         self.library: Library | None = None
         self.config: Path | None = None
         self.users = 0
+        self.initialised = False
+        self.left_open: list[tuple[str, int | _memory.Cell]] = []
+        """What connections that were given up have not closed: function that does it, and handle."""
+        self._hung: AbortedError | None = None
         self._busy: concurrent.futures.Future[None] | None = None
 
     def load(self, libdir: str | os.PathLike[str] | None) -> Library:
         """Load the library, or return the loaded one. Raises LibraryLoadError when that is another one."""
+        _fork.refuse("Vddk")
         with _lock:
             file = _loader.find(libdir)
             if self.library is None:
@@ -51,11 +62,41 @@ class Runtime:
 
     def check_config(self, config: Path | None) -> None:
         """Refuse a second user who wants another configuration file than the first."""
-        if self.users and config != self.config:
+        if self.initialised and config != self.config:
             raise VddkError(
                 f"config={config}: the library is initialised with config={self.config}, "
-                "which holds until its last user has closed it"
+                "which holds until its last user has closed it and no call that was given up is left in it"
             )
+
+    async def lifecycle(self, calls: Calls, name: str, *args: int, keep: object = None, hold: Hold | None) -> None:
+        """Call InitEx or Exit. One that is given up leaves a library that nobody can use any more."""
+        if self._hung is not None:
+            raise AbortedError(f"{self._hung}; the library cannot be used any more in this process: start another one")
+        try:
+            if name == "Exit":
+                await calls.raw(name, hold=hold)
+            else:
+                await calls(name, *args, keep=keep, hold=hold, needed=False)
+        except AbortedError as error:
+            self._hung = error
+            raise
+        self.initialised = name != "Exit"
+
+    async def end(self, calls: Calls, hold: Hold) -> None:
+        """Call Exit, unless a call that was given up may still be inside the library.
+
+        VDDK wants everything closed before Exit, and nothing in it during. So a library that hangs stays initialised
+        until the process ends, or until the hung call has come back and the next user of the library is done: what the
+        given-up connection had open is closed then, first.
+        """
+        if library_is_busy():
+            _logger.warning("library_not_ended", reason="a call that was given up may still be inside the library")
+            return
+        while self.left_open:
+            name, place = self.left_open.pop(0)
+            if handle := place if isinstance(place, int) else place.value:
+                await calls.raw(name, handle, hold=hold)
+        await self.lifecycle(calls, "Exit", hold=hold)
 
     @asynccontextmanager
     async def turn(self, hold: Hold | None = None) -> AsyncIterator[None]:

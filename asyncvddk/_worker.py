@@ -7,18 +7,23 @@ buffers, then the cancellation goes on. Calls that clean up are made whatever ha
 from __future__ import annotations
 
 import asyncio
-import atexit
 import contextlib
 import itertools
+import math
 import os
 import warnings
-from typing import TYPE_CHECKING, Final, Self, TypeAlias
+import weakref
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final, Self, TypeAlias
 
 import anyio
 
+from asyncvddk import _fork
+from asyncvddk._events import Events
 from asyncvddk._port import Port, new_tag
-from asyncvddk.errors import ClosedError
-from asyncvddk.native import _core, _log, _memory
+from asyncvddk._watch import LOOKS, Watch
+from asyncvddk.errors import AbortedError, CallTimeoutError, ClosedError
+from asyncvddk.native import _core, _log
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -27,8 +32,7 @@ _FLUSH_AT: Final = 32
 """Commands that are handed to the thread without waiting for the loop's next turn."""
 
 _NUMBERS: Final = itertools.count(1)
-_abandoned: Final[list[object]] = []
-"""Memory of calls that never came back; C may write there as long as the process lives."""
+_logger: Final = Events("asyncvddk")
 
 Hold: TypeAlias = list[asyncio.CancelledError]
 
@@ -75,6 +79,11 @@ class Progress:
         self.arguments = (_core.PROGRESS_CALLBACK, self._native)
         port.watch_progress(self.tag, callback)
 
+    @property
+    def told(self) -> int:
+        """How often the library has called, with whatever percentage."""
+        return _core.progress_told(self._native)  # type: ignore[no-any-return]
+
     def stop(self) -> None:
         """Ask the call to end early; it then answers with VIX_E_CANCELLED where the library heeds it."""
         _core.progress_stop(self._native)
@@ -89,8 +98,29 @@ class Progress:
 
     def __del__(self) -> None:
         """Free the callback's data: nothing holds this object once C has returned."""
-        if getattr(self, "_native", 0):
+        if getattr(self, "_native", 0) and not _fork.forked():
             _core.progress_free(self._native)
+
+
+@dataclass(frozen=True, slots=True)
+class _Abort:
+    """Why a worker was given up, and as which error everybody hears of it."""
+
+    error: type[AbortedError]
+    label: str
+    reason: str
+
+    def of(self, call: str | None, path: str | None) -> AbortedError:
+        """Return the error for one who waits or asks for ``call``."""
+        return self.error(f"{self.label}: {_said(call, path)}: {self.reason}", call=call, path=path, reason=self.reason)
+
+
+def _said(call: str | None, path: str | None) -> str:
+    return f"{call or 'a call'} of {path!r}" if path is not None else call or "a call"
+
+
+def _do_nothing() -> None:
+    """Stand in for a callback that nobody gave."""
 
 
 class Worker:
@@ -100,13 +130,31 @@ class Worker:
     thread then drops queued calls and ends after the running one.
     """
 
-    def __init__(self, name: str) -> None:
-        """Start the thread; ``name`` is shown in logs, and its first 15 bytes by ``ps -L``."""
-        _refuse_fork()
+    def __init__(self, name: str, *, label: str | None = None, call_timeout_s: float | None = None) -> None:
+        """Start the thread; ``name`` is shown in logs, and its first 15 bytes by ``ps -L``; ``label`` is for errors.
+
+        A call that runs for ``call_timeout_s`` gives the worker up. What waits does not run: behind other calls, or for
+        the turn that the library wants for Connect, Open and Close. A call that tells progress has to tell it as often.
+        """
+        _fork.note_use()
         self.name = name
         self.number = next(_NUMBERS)
+        self.label = label or name
+        self.call_timeout_s = call_timeout_s if call_timeout_s is not None else math.inf
+        self.paths: dict[int, str] = {}
+        """Handle of an open disk -> its path, for errors."""
+        self.function_name: Callable[[int], str | None] = lambda _: None
+        """Returns the name of the function at an address, for errors."""
+        self.on_abandon: Callable[[], None] = _do_nothing
+        """Called once when the worker is given up."""
+        self._abort: _Abort | None = None
         self._port = Port.acquire()
         self._batch: list[bytes] = []
+        self._stop_tag = 0
+        self._watch: Watch[tuple[int, int]] = Watch()
+        self._long: weakref.WeakValueDictionary[int, Progress] = weakref.WeakValueDictionary()
+        self._looking: asyncio.TimerHandle | None = None
+        self._unwatched = self.call_timeout_s < math.inf
         native = _core.worker_start(self._port.native, self.number, name.encode("utf-8", "replace"))
         self._native: int | None = native
         self._taking = bool(native)
@@ -114,6 +162,7 @@ class Worker:
             self._port.release()
             raise OSError(f"{name}: the system has no thread or memory left")
         _log.names[self.number] = name
+        _workers.add(self)
 
     @property
     def closed(self) -> bool:
@@ -129,24 +178,28 @@ class Worker:
         hold: Hold | None = None,
         needed: bool = True,
         progress: Progress | None = None,
+        path: str | None = None,
     ) -> int:
         """Have the thread call the C function at address ``function`` and return its 64-bit value.
 
         ``args`` are at most eight integers or addresses; ``keep`` is any object that owns the memory they point to.
-        It lives until C has returned, whatever happens to the caller. ``mode`` is of ``native._core``.
+        It lives until C has returned, whatever happens to the caller. ``mode`` is of ``native._core``. ``path`` is the
+        disk concerned, for errors.
 
         Cancelled while queued: it never runs. Cancelled while running: waits for the native return, then raises
         ``CancelledError``; with ``progress`` the library is asked to stop first. With ``hold`` the call always runs to
         its end, and the cancellation is noted there instead of raised; one that is not ``needed`` is still withdrawn
         while queued.
 
-        Raises ClosedError after ``aclose`` or ``abandon``.
+        Raises ClosedError after ``aclose``, AbortedError after ``abandon`` and because of it.
         """
         if not self._taking:
-            raise ClosedError(f"{self.name}: closed")
+            raise self.refusal(self.function_name(function), path)
         tag = progress.tag if progress else new_tag()
         command = _PACK(tag, function, mode, *args, *_PADDING[len(args)])
-        future = self._port.expect(self, (keep, progress), tag)
+        if progress is not None:
+            self._long[tag] = progress
+        future = self._port.expect(self, ((keep, progress), function, path), tag)
         self._push(command)
         try:
             return await future
@@ -158,19 +211,18 @@ class Worker:
             if hold is None:
                 await self._wait_out_quietly(tag, future)
                 raise
-            answer = await self._wait_out(tag, future)
             hold.append(exc)
-            return answer
+            return await self._wait_out(tag, future)
 
     async def transfer(  # noqa: PLR0913, PLR0917  (positional and flat: it is the hot path)
         self, function: int, handle: int, first: int, count: int, address: int, mode: int, keep: object
     ) -> int:
         """As ``call``, for the call that is made a million times: read or write ``count`` sectors from ``first``."""
         if not self._taking:
-            raise ClosedError(f"{self.name}: closed")
+            raise self.refusal(self.function_name(function), self.paths.get(handle))
         tag = new_tag()
         command = _PACK(tag, function, mode, handle, first, count, address, 0, 0, 0, 0)
-        future = self._port.expect(self, keep, tag)
+        future = self._port.expect(self, (keep, function, handle), tag)
         self._push(command)
         try:
             return await future
@@ -196,6 +248,8 @@ class Worker:
             self._port.loop.call_soon(self._flush)
             raise MemoryError
         batch.clear()
+        if self._unwatched:
+            self._look_later()
 
     def _withdraw(self, tag: int) -> bool:
         self._flush()
@@ -226,7 +280,7 @@ class Worker:
     def progress(self, callback: Callable[[int], object] | None) -> Progress:
         """Return what a call with a progress callback needs; ``callback`` gets percentages, on the loop."""
         if not self._taking:
-            raise ClosedError(f"{self.name}: closed")
+            raise self.refusal(None, None)
         return Progress(self._port, callback or _ignore)
 
     async def aclose(self) -> None:
@@ -235,8 +289,8 @@ class Worker:
             return
         self._flush()
         self._taking = False
-        tag = new_tag()
-        future = self._port.expect(self, None, tag)
+        tag = self._stop_tag = new_tag()
+        future = self._port.expect(self, (None, 0, None), tag)
         _core.worker_stop(self._native, tag)
         with hold_cancellation() as held:
             try:
@@ -255,28 +309,96 @@ class Worker:
             await self._wait_out(tag, future)
 
     def abandon(self, reason: str) -> None:
-        """Give the thread up without waiting: everybody who waits for a call gets ClosedError at once.
+        """Give the thread up without waiting: everybody who waits for a call gets AbortedError at once.
 
-        The way out of a library that hangs, also while closing. The thread, and the memory that its call may still
-        use, stay behind.
+        The way out of a library that hangs, also while closing. The thread, and the memory that its call may still use,
+        stay behind until the library comes back, if it ever does. Closed or abandoned before, a no-op.
         """
+        self._give_up(_Abort(AbortedError, self.label, reason))
+
+    def _give_up(self, abort: _Abort) -> None:
         native, self._native = self._native, None
         if native is None:
             return
         self._taking = False
+        self._abort = abort
+        tags = (_core.COMMAND.unpack(command)[0] for command in self._batch)
+        oldest = _core.worker_abandon(native) or next(filter(None, tags), 0)
         self._batch.clear()
-        _core.worker_abandon(native)
-        _abandoned.extend(self._port.fail(self, f"{self.name}: {reason}"))
+        running = self._port.under_way(self, oldest)
+        self._port.adopt(call for call in running if call[0] != self._stop_tag)
+        self._port.fail(self, lambda call: abort.of(*self._described(call)))
+        self.on_abandon()
         self._leave()
 
+    @property
+    def given_up(self) -> bool:
+        """True after ``abandon``."""
+        return self._abort is not None
+
+    @property
+    def in_call(self) -> bool:
+        """True while anybody waits for a call."""
+        return self._port.waits_for(self)
+
+    def _described(self, call: Any) -> tuple[str | None, str | None]:  # noqa: ANN401  (see call and transfer)
+        """Return function and disk of what ``call`` and ``transfer`` leave with the port."""
+        _, function, where = call
+        return self.function_name(function), self.paths.get(where) if isinstance(where, int) else where
+
+    def refusal(self, call: str | None, path: str | None) -> Exception:
+        """Return the error for one who asks for ``call`` when no calls are taken any more."""
+        if _fork.forked():
+            return _fork.error(call or self.name)
+        if self._abort is not None:
+            return self._abort.of(call, path)
+        return ClosedError(f"{self.name}: closed")
+
+    def forget_path(self, handle: int) -> None:
+        """Forget the path of a disk that is closed."""
+        self.paths.pop(handle, None)
+
+    def _look_later(self) -> None:
+        self._unwatched = False
+        step = self.call_timeout_s / LOOKS
+        self._looking = self._port.loop.call_later(step, _look, weakref.ref(self))
+
+    def look(self) -> None:
+        """Give the worker up if a call has run too long; look again as long as there are calls."""
+        native = self._native
+        if native is None:
+            return
+        self._flush()
+        running = dict(self._port.under_way(self, _core.worker_oldest(native)))
+        told = {tag: call.told for tag, call in self._long.items()}
+        overdue = self._watch.look((tag, told.get(tag, 0)) for tag in running if tag != self._stop_tag)
+        if overdue is not None:
+            self._time_out(*self._described(running[overdue[0]]))
+        elif self._port.waits_for(self):
+            self._look_later()
+        else:
+            self._unwatched = True
+
+    def _time_out(self, call: str | None, path: str | None) -> None:
+        reason = f"{_said(call, path)} ran longer than {self.call_timeout_s:g} s, so the connection was given up"
+        _logger.warning("call_timed_out", connection=self.label, call=call, disk=path, seconds=self.call_timeout_s)
+        self._give_up(_Abort(CallTimeoutError, self.label, reason))
+
+    def lose(self) -> None:
+        """Forget the thread, in a forked child."""
+        self._native, self._taking = None, False
+
     def _leave(self) -> None:
+        if self._looking is not None:
+            self._looking.cancel()
+        self.on_abandon = _do_nothing  # its owner is let go
         _log.names.pop(self.number, None)
         self._port.release()
 
     def __del__(self) -> None:
         """Let the thread of a forgotten worker end by itself, and report it."""
         native = getattr(self, "_native", None)
-        if native is None or _forked:
+        if native is None:
             return
         self._native = None
         _core.worker_abandon(native)
@@ -284,19 +406,19 @@ class Worker:
         warnings.warn(f"unclosed {self.name}: use 'async with' or await aclose()", ResourceWarning, stacklevel=2)
 
 
-_forked: Final[list[bool]] = []
-os.register_at_fork(after_in_child=lambda: _forked.append(True))
+def _look(reference: weakref.ref[Worker]) -> None:
+    """Look, unless the worker was forgotten: a timer keeps none alive."""
+    if worker := reference():
+        worker.look()
 
 
-def _refuse_fork() -> None:
-    if _forked:
-        raise RuntimeError(
-            "this process was forked from one that uses asyncvddk, and threads do not survive a fork: "
-            "start processes with multiprocessing's 'spawn' or 'forkserver'"
-        )
+_workers: Final[weakref.WeakSet[Worker]] = weakref.WeakSet()
 
 
-@atexit.register
-def _outlive_python() -> None:
-    """Keep the memory of abandoned calls while the interpreter takes itself down."""
-    _memory.keep_for_ever(_abandoned)
+def _in_child() -> None:
+    """Let a forked child, which has none of the threads, call nothing of its parent's."""
+    for worker in list(_workers) if _fork.forked() else ():
+        worker.lose()
+
+
+os.register_at_fork(after_in_child=_in_child)

@@ -4,6 +4,9 @@
 
     VddkError
     ├── ClosedError                      the object was used after its close
+    │   └── AbortedError                 ... or was given up while a call was under way
+    │       └── CallTimeoutError         ... because that call ran too long (also a TimeoutError)
+    ├── DiskChangedError                 connected again, another disk was found
     ├── LibraryLoadError                 no library was found, or it cannot be loaded or used
     ├── NotSupportedError                this library, server or disk cannot do it
     │   └── UnsupportedError             ... says the library (also a NativeError)
@@ -46,6 +49,34 @@ class VddkError(Exception):
 
 class ClosedError(VddkError):
     """The connection, disk or library was closed before; the message names it and the call."""
+
+
+class AbortedError(ClosedError):
+    """The connection was given up, with all that it had: by its ``abort``, or because a call ran too long.
+
+    Whether the call had an effect is not known: the library may still be at it.
+    """
+
+    def __init__(self, message: str, *, call: str | None = None, path: str | None = None, reason: str = "") -> None:
+        """Take the whole ``message``, and what it says in parts."""
+        super().__init__(message)
+        self.call = call
+        """C function that was waited for or asked for, as ``VixDiskLib_Read``, if it is known."""
+        self.path = path
+        """Disk concerned, if it is known."""
+        self.reason = reason
+        """Why the connection was given up."""
+
+
+class CallTimeoutError(AbortedError, TimeoutError):
+    """A native call ran longer than ``call_timeout_s``, so its connection was given up.
+
+    Everybody who waits for a call of that connection gets it; ``reason`` names the call that ran too long.
+    """
+
+
+class DiskChangedError(VddkError):
+    """After the connection was lost and made again, the path led to a disk of other size, identity or content."""
 
 
 class LibraryLoadError(VddkError):

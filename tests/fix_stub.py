@@ -131,6 +131,10 @@ class Stub:
             gate.release(1000)
             gate.close()
 
+    def pass_gate(self, name: str) -> None:
+        """Let further calls go through; those that stand at the gate stay there."""
+        self._dll.stub_gate(name.encode(), 0, 0)
+
     def reset(self) -> None:
         """Forget counts, failures and data."""
         self._dll.stub_reset()
@@ -174,8 +178,8 @@ def async_stub_root(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def other_library(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let a test load a library of its own: a process has one, and tests share a process."""
     fresh = Runtime()
-    for name in ("library", "config", "users"):
-        monkeypatch.setattr(RUNTIME, name, getattr(fresh, name))
+    for name, value in vars(fresh).items():
+        monkeypatch.setattr(RUNTIME, name, value)
 
 
 def _loaded(root: Path) -> Iterator[Stub]:

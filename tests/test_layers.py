@@ -27,6 +27,8 @@ LAYERS = (
     ("",),  # asyncvddk/__init__.py: what users import, and what the layers above it may
     (
         "_library",
+        "_one_disk",
+        "_retrying",
         "_connection",
         "_disk",
         "_access",
@@ -38,7 +40,7 @@ LAYERS = (
         "_stream",
         "_allocated",
     ),
-    ("_worker", "_calls", "_port", "_ranges", "_sectors"),
+    ("_worker", "_calls", "_port", "_ranges", "_sectors", "_retry", "_watch", "_fork"),
     ("native",),
     ("errors", "models", "_codes", "_events", "_version"),
 )

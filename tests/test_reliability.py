@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from asyncvddk import AccessLockedError, ClosedError, ConnectParams, CreateParams, NativeError, Secret, Vddk
+from asyncvddk import AccessDeniedError, ClosedError, ConnectParams, CreateParams, NativeError, Secret, Vddk
 from asyncvddk.native import _core
 
 if TYPE_CHECKING:
@@ -94,11 +94,11 @@ async def test_library_closes_what_was_left_open_before_it_ends(stub: Stub) -> N
 
 
 async def test_error_of_undoing_does_not_hide_the_first_error(stub: Stub) -> None:
-    """The stale lock is what the caller must see; that EndAccess failed too is a note of it."""
-    stub.fail("PrepareForAccess", 20005)
+    """Why there is no lock is what the caller must see; that EndAccess failed too is a note of it."""
+    stub.fail("PrepareForAccess", 13)
     stub.fail("EndAccess", 7)
     async with Vddk(stub.root) as vddk:
-        with pytest.raises(AccessLockedError) as caught:
+        with pytest.raises(AccessDeniedError) as caught:
             await vddk.access(PARAMS)
     assert any("EndAccess" in note for note in caught.value.__notes__)
 

@@ -83,14 +83,16 @@ port_drain: Final = _declare("core_port_drain", c_uint32, c_void_p, c_void_p, c_
 worker_start: Final = _declare("core_worker_start", c_void_p, c_void_p, c_uint32, c_char_p)
 worker_submit: Final = _declare("core_worker_submit", c_bool, c_void_p, c_char_p, c_uint32)
 worker_withdraw: Final = _declare("core_worker_withdraw", c_bool, c_void_p, c_uint64)
+worker_oldest: Final = _declare("core_worker_oldest", c_uint64, c_void_p)
 worker_stop: Final = _declare("core_worker_stop", None, c_void_p, c_uint64)
-worker_abandon: Final = _declare("core_worker_abandon", None, c_void_p)
+worker_abandon: Final = _declare("core_worker_abandon", c_uint64, c_void_p)
 worker_join: Final = _joining_dll.core_worker_join
 worker_join.restype = None
 worker_join.argtypes = (c_void_p,)
 
 progress_new: Final = _declare("core_progress_new", c_void_p, c_void_p, c_uint64)
 progress_stop: Final = _declare("core_progress_stop", None, c_void_p)
+progress_told: Final = _declare("core_progress_told", c_uint32, c_void_p)
 progress_free: Final = _declare("core_progress_free", None, c_void_p)
 
 log_attach: Final = _declare("core_log_attach", None, c_void_p)

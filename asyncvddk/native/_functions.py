@@ -186,6 +186,10 @@ class Bound:
         self._require(name)
         return self._addresses[name]
 
+    def name_at(self, address: int) -> str | None:
+        """Return the name of the function at ``address``."""
+        return next((name for name, at in self._addresses.items() if at == address), None)
+
     def _require(self, name: str) -> None:
         """Raise unless the library has the function."""
         if name not in self._pointers:

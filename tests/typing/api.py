@@ -140,7 +140,9 @@ async def library(params: ConnectParams) -> None:
         assert_type(vddk.transport_modes, tuple[str, ...])
         assert_type(vddk.connect(), Opening[Connection])
         assert_type(await vddk.connect(), Connection)
-        assert_type(vddk.open_disk(b"x"), Opening[AsyncDisk])  # type: ignore[arg-type]
+        assert_type(vddk.open_disk("x"), Opening[AsyncDisk])
+        assert_type(vddk.open_disk("x", retry=RetryPolicy(reconnect=True)), Opening[RetryingDisk])
+        vddk.open_disk(b"x")  # type: ignore[call-overload]
         async with vddk.access(params, "backup") as access:
             assert_type(access, Access)
         modes = ("san", "nbdssl")

@@ -151,7 +151,7 @@ core_port_wake (struct core_port *port)
 }
 
 /* Move up to max completions to out, oldest first. Returns their number, with CORE_LOGGED when log messages wait. When
- * more are left the loop is woken again.
+ * more are left the loop is woken again. Without a port (in a forked child) there is nothing.
  */
 CORE_API uint32_t
 core_port_drain (struct core_port *port, struct core_completion *out, uint32_t max)
@@ -160,6 +160,8 @@ core_port_drain (struct core_port *port, struct core_completion *out, uint32_t m
   bool more;
   size_t n;
 
+  if (port == NULL)
+    return 0;
   eventfd_read (port->fd, &ignored);
   pthread_mutex_lock (&port->lock);
   n = port->count < max ? port->count : max;

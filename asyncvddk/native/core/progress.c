@@ -8,6 +8,7 @@ struct core_progress {
   struct core_port *port;
   uint64_t tag;                     /* of the command that makes the call */
   int last;                         /* percentage told last; only the calling thread uses it */
+  atomic_uint told;                 /* how often the library called, with whatever percentage: it is alive */
   atomic_bool stop;
 };
 
@@ -31,6 +32,12 @@ core_progress_stop (struct core_progress *p)
   atomic_store (&p->stop, true);
 }
 
+CORE_API uint32_t
+core_progress_told (struct core_progress *p)
+{
+  return atomic_load (&p->told);
+}
+
 /* Only after the call has returned. */
 CORE_API void
 core_progress_free (struct core_progress *p)
@@ -45,6 +52,7 @@ core_progress_tell (void *opaque, int percent)
 {
   struct core_progress *p = opaque;
 
+  atomic_fetch_add (&p->told, 1);
   if (percent != p->last) {
     p->last = percent;
     core_port_push (p->port, p->tag | CORE_PROGRESS, (uint64_t) percent);

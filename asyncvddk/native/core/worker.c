@@ -315,6 +315,28 @@ core_worker_withdraw (struct core_worker *w, uint64_t tag)
   return true;
 }
 
+/* Called with w->lock held. */
+static uint64_t
+oldest_tag (const struct core_worker *w)
+{
+  uint64_t tag = 0;
+  size_t i;
+
+  for (i = 0; i < w->count && tag == 0; i++)
+    tag = w->queue[(w->head + i) & (w->room - 1)].tag;
+  return tag;
+}
+
+/* Tag of the oldest command that is still queued and somebody waits for, 0 if there is none: those handed over before it
+ * run or have run. A command that waits for its turn is queued.
+ */
+CORE_API uint64_t
+core_worker_oldest (struct core_worker *w)
+{
+  ACQUIRE (&w->lock);
+  return oldest_tag (w);
+}
+
 /* End the thread once its queue is empty; tag completes then. Nothing may be submitted afterwards. */
 CORE_API void
 core_worker_stop (struct core_worker *w, uint64_t tag)
@@ -335,11 +357,12 @@ core_worker_join (struct core_worker *w)
 }
 
 /* Give up a worker whose call may never return: queued commands are dropped, and the thread, should the call come
- * back, frees itself. The caller never uses w again.
+ * back, frees itself. The caller never uses w again. Returns what core_worker_oldest does, of the dropped ones.
  */
-CORE_API void
+CORE_API uint64_t
 core_worker_abandon (struct core_worker *w)
 {
+  uint64_t oldest;
   bool ended;
 
   pthread_detach (w->thread);
@@ -347,6 +370,7 @@ core_worker_abandon (struct core_worker *w)
   pthread_mutex_lock (&w->lock);
   w->abandoned = true;
   w->stopping = true;
+  oldest = oldest_tag (w);
   w->count = 0;
   ended = w->ended;
   pthread_cond_signal (&w->work);
@@ -354,4 +378,5 @@ core_worker_abandon (struct core_worker *w)
   pthread_mutex_unlock (&w->lock);
   if (ended)                        /* between its stop tag and core_worker_join */
     free_worker (w);
+  return oldest;
 }
