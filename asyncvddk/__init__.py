@@ -11,10 +11,13 @@ disks are in ``asyncvddk.copy``, the command line in ``asyncvddk.cli``.
 """
 
 from asyncvddk._access import Access
+from asyncvddk._config import LibraryConfig
 from asyncvddk._connection import Connection
 from asyncvddk._disk import AsyncDisk
 from asyncvddk._library import Vddk
 from asyncvddk._opening import Opening
+from asyncvddk._params import ConnectParams, DatastoreFolder, StorageObject
+from asyncvddk._secret import Secret
 from asyncvddk._version import __version__
 from asyncvddk.errors import (
     AccessDeniedError,
@@ -45,14 +48,13 @@ from asyncvddk.errors import (
 from asyncvddk.models import (
     AdapterType,
     Block,
-    ConnectParams,
+    CleanupResult,
     CreateParams,
     DiskInfo,
     DiskType,
     Geometry,
+    HardwareVersion,
     OpenFlags,
-    Secret,
-    StorageObject,
 )
 
 __all__ = [
@@ -64,11 +66,13 @@ __all__ = [
     "AuthenticationError",
     "Block",
     "ChainError",
+    "CleanupResult",
     "ClosedError",
     "ConnectParams",
     "Connection",
     "ConnectionFailedError",
     "CreateParams",
+    "DatastoreFolder",
     "DiskError",
     "DiskExistsError",
     "DiskFullError",
@@ -78,8 +82,10 @@ __all__ = [
     "DiskType",
     "EncryptedDiskError",
     "Geometry",
+    "HardwareVersion",
     "InvalidArgumentError",
     "InvalidDiskError",
+    "LibraryConfig",
     "LibraryLoadError",
     "MetadataKeyError",
     "NativeError",

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, contextmanager
 from typing import TYPE_CHECKING, Final, Self
 
 from asyncvddk._calls import Calls
 from asyncvddk._closing import CloseOnce, undo
 from asyncvddk._worker import Worker
-from asyncvddk.native import _log, _marshal, _memory
+from asyncvddk.native import _marshal, _memory
+from asyncvddk.native._connect_params import connect_params
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from asyncvddk._opening import Closable
+    from asyncvddk._params import ConnectParams
     from asyncvddk._worker import Hold
-    from asyncvddk.models import ConnectParams
     from asyncvddk.native._loader import Library
 
 _LONGEST_IDENTITY: Final = 50
@@ -22,24 +25,26 @@ _LONGEST_IDENTITY: Final = 50
 class NativeParams:
     """Connection parameters as the library wants them, their secrets masked in the log, until ``wipe``."""
 
-    def __init__(self, params: ConnectParams | None) -> None:
-        """Fill the structure; ``None`` (a local connection) is NULL."""
-        self._secrets = [s.reveal() for s in (params.password, params.cookie) if s] if params else []
-        self._native = _marshal.connect_params(params) if params else None
-        for secret in self._secrets:
-            _log.add_secret(secret)
+    def __init__(self, params: ConnectParams | None, library: Library, *, host_only: bool = False) -> None:
+        """Fill the structure; ``None`` (a local connection) is NULL. Raises ValueError, NotSupportedError."""
+        self._native = connect_params(params, library, host_only=host_only) if params else None
+        self._lent = 0
 
-    @property
-    def address(self) -> int:
-        """Address of the structure, 0 for a local connection."""
-        return self._native.address if self._native else 0
+    @contextmanager
+    def lent(self, worker: Worker) -> Iterator[int]:
+        """Lend the structure's address, 0 for a local connection, to one call on ``worker``.
+
+        A call that was given up may use it for ever: then ``wipe`` leaves it as it is, secrets included.
+        """
+        self._lent += 1
+        try:
+            yield self._native.address if self._native else 0
+        finally:
+            self._lent -= not worker.closed
 
     def wipe(self) -> None:
-        """Overwrite the secrets; no call may use the structure any more."""
-        for secret in self._secrets:
-            _log.drop_secret(secret)
-        self._secrets.clear()
-        if self._native:
+        """Overwrite the secrets; no call will use the structure any more."""
+        if self._native and not self._lent:
             self._native.wipe()
 
 
@@ -61,7 +66,7 @@ class Access:
         text = _marshal.c_text(identity, "identity")
         if not 0 < len(text) <= _LONGEST_IDENTITY:
             raise ValueError(f"identity={identity!r}: it has 1 to {_LONGEST_IDENTITY} bytes in UTF-8")
-        native = NativeParams(params)
+        native = NativeParams(params, library)
         try:
             access = cls(Calls(library, Worker("vddk-access")), native, text, live)
         except BaseException:
@@ -76,7 +81,8 @@ class Access:
 
     async def _call(self, name: str, hold: Hold | None = None) -> None:
         keep = (self._params, self._identity)
-        await self._calls(name, self._params.address, _memory.bytes_address(self._identity), keep=keep, hold=hold)
+        with self._params.lent(self._calls.worker) as address:
+            await self._calls(name, address, _memory.bytes_address(self._identity), keep=keep, hold=hold)
 
     async def aclose(self) -> None:
         """Call EndAccess and end the thread. Idempotent; runs to its end when cancelled, then goes on cancelling."""

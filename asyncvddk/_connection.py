@@ -15,15 +15,17 @@ from asyncvddk._closing import Busy, CloseOnce, undo
 from asyncvddk._disk import AsyncDisk
 from asyncvddk._opening import Opening
 from asyncvddk._worker import Hold, Worker, hold_cancellation
-from asyncvddk.errors import ClosedError
+from asyncvddk.errors import ClosedError, NotSupportedError
 from asyncvddk.models import AdapterType, DiskType, OpenFlags
 from asyncvddk.native import _marshal, _memory
+from asyncvddk.native._connect_params import read_connect_params
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from asyncvddk._opening import Closable
-    from asyncvddk.models import ConnectParams, CreateParams
+    from asyncvddk._params import ConnectParams
+    from asyncvddk.models import CreateParams
     from asyncvddk.native._loader import Library
 
 
@@ -40,6 +42,7 @@ class Connection:
         self._params = params
         self._live = live
         self._local = local
+        self._flags = OpenFlags.NONE
         self._handle = 0
         self._disks: set[AsyncDisk] = set()
         self._steps = Busy()
@@ -62,7 +65,7 @@ class Connection:
             _marshal.c_text(text, name) if text is not None else None
             for text, name in ((snapshot, "snapshot"), (transport_modes, "transport_modes"))
         ]
-        native = NativeParams(params)
+        native = NativeParams(params, library)
         try:
             connection = cls(library, native, live, local=params is None)
         except BaseException:
@@ -77,12 +80,43 @@ class Connection:
 
     async def _connect(self, texts: list[bytes | None], *, read_only: bool) -> None:
         cell = _memory.Cell()
-        addresses = [_memory.bytes_address(text) if text is not None else 0 for text in texts]
-        arguments = (self._params.address, read_only, *addresses, cell.address)
+        options = [int(read_only), *(_memory.bytes_address(text) if text is not None else 0 for text in texts)]
+        name = "ConnectEx" if "VixDiskLib_ConnectEx" in self._calls.library.bound else "Connect"
+        if name == "Connect":
+            self._connect_simply(texts, read_only=read_only)
+            options.clear()
+        with self._params.lent(self._calls.worker) as address:
+            try:
+                await self._calls(name, address, *options, cell.address, keep=(cell, texts, self._params))
+            finally:
+                self._handle = cell.value
+
+    def _connect_simply(self, texts: list[bytes | None], *, read_only: bool) -> None:
+        """Do without ConnectEx: disks are opened for reading one by one; what Connect cannot say is refused."""
+        if any(texts):
+            raise NotSupportedError(
+                f"snapshot, transport_modes: they need VixDiskLib_ConnectEx, which {self._calls.library.file} lacks"
+            )
+        self._flags = OpenFlags.READ_ONLY if read_only else OpenFlags.NONE
+
+    async def connect_params(self) -> ConnectParams | None:
+        """Return the parameters of this connection as the library has them, ``None`` for a local one.
+
+        They are good for connecting once more; their secrets are new ones, which the caller wipes. VMware's
+        documentation does not say whether the library overwrites its own copy when it frees it (the open engine does).
+
+        Raises NotSupportedError (the library lacks the function, or tells less than a connection needs), another
+        NativeError by code, ClosedError.
+        """
+        handle, cell = self._connected("connect_params"), _memory.Cell()
+        if self._local:
+            return None
+        self._calls.address("FreeConnectParams")  # without it there is no way to give them back
         try:
-            await self._calls("ConnectEx", *arguments, keep=(cell, texts, self._params))
+            await self._calls("GetConnectParams", handle, cell.address, keep=cell)
+            return read_connect_params(cell.value, self._calls.library) if cell.value else None
         finally:
-            self._handle = cell.value
+            self._calls.free("FreeConnectParams", cell.value)
 
     def open(self, path: str | os.PathLike[str], flags: OpenFlags = OpenFlags.NONE) -> Opening[AsyncDisk]:
         """Open a disk; ``async with`` or ``await`` the result.
@@ -99,7 +133,7 @@ class Connection:
         if not 0 <= flags < 1 << 32:
             raise ValueError(f"flags={flags}: a combination of OpenFlags is needed")
         native, cell = _marshal.c_path(name), _memory.Cell()
-        arguments = (self._connected("open"), _memory.bytes_address(native), int(flags), cell.address)
+        arguments = (self._connected("open"), _memory.bytes_address(native), int(flags | self._flags), cell.address)
         with self._steps:
             try:
                 await self._calls("Open", *arguments, path=name, keep=(native, cell))
@@ -134,7 +168,7 @@ class Connection:
         same is removed.
         """
         name = self._path(path)
-        native, struct = _marshal.c_path(name), _marshal.create_params(params)
+        native, struct = _marshal.c_path(name), _marshal.create_params(params, self._calls.library)
         arguments = (self._connected("create"), _memory.bytes_address(native), _memory.address_of(struct))
         unmake = functools.partial(self._unlink, name)
         with self._steps:

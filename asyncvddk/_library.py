@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, Self
 
-from asyncvddk._access import Access
+from asyncvddk._access import Access, NativeParams
 from asyncvddk._calls import Calls
 from asyncvddk._closing import undone_on_error
+from asyncvddk._config import LibraryConfig
 from asyncvddk._connection import Connection
+from asyncvddk._events import Events
 from asyncvddk._opening import Opening
 from asyncvddk._runtime import RUNTIME
+from asyncvddk._thumbprint import fetch_thumbprint
 from asyncvddk._worker import Worker, hold_cancellation
-from asyncvddk.errors import ClosedError, InvalidArgumentError, UnsupportedError
-from asyncvddk.models import OpenFlags
+from asyncvddk.errors import ClosedError, InvalidArgumentError, NativeError, NotSupportedError, UnsupportedError
+from asyncvddk.models import CleanupResult, OpenFlags
 from asyncvddk.native import _core, _log, _marshal, _memory
 
 if TYPE_CHECKING:
@@ -24,12 +27,15 @@ if TYPE_CHECKING:
 
     from asyncvddk._disk import AsyncDisk
     from asyncvddk._opening import Closable
-    from asyncvddk.models import ConnectParams
+    from asyncvddk._params import ConnectParams
+    from asyncvddk._thumbprint import Algorithm
 
 _API_VERSIONS: Final = ((8, 0), (7, 0), (6, 7), (6, 5))
 """What we ask of InitEx, newest first: a library refuses a version newer than its own."""
 
 _DEFAULT_IDENTITY: Final = "asyncvddk"
+
+_logger = Events("asyncvddk")
 
 
 class Vddk:
@@ -37,7 +43,8 @@ class Vddk:
 
     ``libdir`` is the installation root of a VDDK, the folder that holds ``lib64``; default: the environment variable
     ``ASYNCVDDK_LIBDIR``, else the open engine of this package, which does local disks. ``config`` is the library's
-    configuration file.
+    configuration file, or a ``LibraryConfig``. Libraries from 6.5 to 9 are taken: sizes of structures and missing
+    functions are those of the library that is loaded.
 
     A process has one library. Any number of ``Vddk`` objects, on any event loops, share it: the first initialises it,
     the last ends it. Threads of the library do not survive ``fork``: start child processes by ``spawn``.
@@ -46,11 +53,14 @@ class Vddk:
     """
 
     def __init__(
-        self, libdir: str | os.PathLike[str] | None = None, *, config: str | os.PathLike[str] | None = None
+        self,
+        libdir: str | os.PathLike[str] | None = None,
+        *,
+        config: str | os.PathLike[str] | LibraryConfig | None = None,
     ) -> None:
         """Find and load the library; nothing of it runs yet."""
-        self._config = Path(config).absolute() if config is not None else None
-        if self._config is not None and not self._config.is_file():
+        self._config = config if config is None or isinstance(config, LibraryConfig) else Path(config).absolute()
+        if isinstance(self._config, Path) and not self._config.is_file():
             raise FileNotFoundError(f"{self._config}: no such configuration file")
         self._library = RUNTIME.load(libdir)
         self._calls: Calls | None = None
@@ -65,8 +75,11 @@ class Vddk:
 
     @property
     def version(self) -> str | None:
-        """Version that the library gives in its log, as ``8.0.0``; ``None`` before ``async with``."""
-        return _log.library_version
+        """Version that the library gives in its log, as ``8.0.1``; before ``async with`` that of its file's name.
+
+        ``None`` when neither tells.
+        """
+        return ".".join(map(str, self._library.version)) or None
 
     @property
     def transport_modes(self) -> tuple[str, ...]:
@@ -112,22 +125,28 @@ class Vddk:
 
     async def _initialise(self, calls: Calls) -> None:
         """Call InitEx with the newest version that the library accepts."""
-        config = _marshal.c_path(self._config) if self._config else b""
-        root = _marshal.c_path(self._library.root)
-        for number, version in enumerate(_API_VERSIONS, 1):
-            try:
-                await self._init_ex(calls, version, root, config)
-            except (UnsupportedError, InvalidArgumentError):
-                if number == len(_API_VERSIONS):
-                    raise
-            else:
-                RUNTIME.config = self._config
-                return
+        _log.library_version = None
+        given = self._config
+        with given.file() if isinstance(given, LibraryConfig) else nullcontext(given) as file:
+            texts = tuple(_marshal.c_path(path) for path in (self._library.root, file) if path)
+            for number, version in enumerate(_API_VERSIONS, 1):
+                try:
+                    await self._init(calls, version, texts)
+                except (UnsupportedError, InvalidArgumentError):
+                    if number == len(_API_VERSIONS):
+                        raise
+                else:
+                    RUNTIME.config = self._config
+                    return
 
-    async def _init_ex(self, calls: Calls, version: tuple[int, int], root: bytes, config: bytes) -> None:
-        texts = [_memory.bytes_address(text) if text else 0 for text in (root, config)]
+    async def _init(self, calls: Calls, version: tuple[int, int], texts: tuple[bytes, ...]) -> None:
+        """Call InitEx, or Init where the library has only that: it cannot take a configuration file."""
+        name = "InitEx" if "VixDiskLib_InitEx" in self._library.bound else "Init"
+        addresses = [*map(_memory.bytes_address, texts), 0][:2]
+        if name == "Init" and addresses.pop():
+            raise NotSupportedError(f"config: {self._library.file} lacks VixDiskLib_InitEx, which would read it")
         with hold_cancellation() as hold:
-            await calls("InitEx", *version, *_core.LOG_CALLBACKS, *texts, keep=(root, config), hold=hold)
+            await calls(name, *version, *_core.LOG_CALLBACKS, *addresses, keep=texts, hold=hold)
             if hold:
                 await calls.raw("Exit", hold=hold)
 
@@ -137,6 +156,42 @@ class Vddk:
                 RUNTIME.users -= 1
                 if RUNTIME.users == 0:
                     await calls.raw("Exit", hold=hold)
+
+    async def cleanup(self, params: ConnectParams) -> CleanupResult:
+        """Remove what crashed sessions of this program left on a server: attached disks, redo logs.
+
+        Call it at the start of a program, before disks are opened there. Of ``params``, server and credentials count.
+        The library finds what to remove through records in its ``tmp_directory`` (see ``LibraryConfig``), so keep
+        that folder. Leftovers that could not be removed are in the result and in the log, and no error.
+
+        Raises NativeError by code (nothing was done), NotSupportedError, ValueError, ClosedError. Cancelled, it is
+        waited for.
+        """
+        calls, counts = self._in_use("cleanup"), (_memory.Cell(), _memory.Cell())
+        native = NativeParams(params, self._library, host_only=True)
+        try:
+            with native.lent(calls.worker) as address:
+                await calls("Cleanup", address, *(cell.address for cell in counts), keep=(native, counts))
+        except NativeError as exc:
+            if not counts[1].value:
+                raise
+            _logger.warning("cleanup_incomplete", remaining=counts[1].value, reason=str(exc))
+        finally:
+            native.wipe()
+        return CleanupResult(*(cell.value for cell in counts))
+
+    @staticmethod
+    async def thumbprint_of(
+        host: str, port: int = 443, *, algorithm: Algorithm = "sha1", timeout_s: float = 10.0
+    ) -> str:
+        """Return the thumbprint of a server's certificate, as ``ConnectParams.thumbprint`` takes it.
+
+        ``host`` is a name or an address, IPv6 with or without brackets. No library is needed. The certificate is not
+        verified: compare the result once with what the server's owner says, and keep it.
+
+        Raises ValueError, ConnectionError (not reachable, no TLS), TimeoutError. Cancelled, nothing is left open.
+        """
+        return await fetch_thumbprint(host, port, algorithm, timeout_s)
 
     def _in_use(self, what: str) -> Calls:
         if self._calls is None:

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator
     from pathlib import Path
 
+    from asyncvddk._config import LibraryConfig
     from asyncvddk._worker import Hold
     from asyncvddk.native._loader import Library
 
@@ -32,7 +33,7 @@ class Runtime:
     def __init__(self) -> None:
         """Start with nothing loaded."""
         self.library: Library | None = None
-        self.config: Path | None = None
+        self.config: Path | LibraryConfig | None = None
         self.users = 0
         self._busy: concurrent.futures.Future[None] | None = None
 
@@ -49,7 +50,7 @@ class Runtime:
                 )
             return self.library
 
-    def check_config(self, config: Path | None) -> None:
+    def check_config(self, config: Path | LibraryConfig | None) -> None:
         """Refuse a second user who wants another configuration file than the first."""
         if self.users and config != self.config:
             raise VddkError(
