@@ -210,8 +210,7 @@ class LibraryConfig:
         content = self.render()
         handle, name = tempfile.mkstemp(prefix="asyncvddk-", suffix=".conf")
         try:
-            with open(handle, "wb", buffering=0) as file:  # noqa: PTH123  (of a descriptor; no buffer that keeps secrets)
-                file.write(content)
+            _write(handle, content)
             yield Path(name)
         finally:
             content[:] = bytes(len(content))
@@ -222,6 +221,16 @@ class LibraryConfig:
         told = [f"{each.name}={getattr(self, each.name)!r}" for each in fields(self) if each.name in _KEYS]
         told = [text for text in told if not text.endswith("=None")]
         return f"LibraryConfig({', '.join([*told, *([f'extra={dict(self.extra)}'] if self.extra else [])])})"
+
+
+def _write(handle: int, content: bytearray) -> None:
+    """Write and close, without a buffer of Python's that would keep secrets."""
+    try:
+        rest = memoryview(content)
+        while rest:
+            rest = rest[os.write(handle, rest) :]
+    finally:
+        os.close(handle)
 
 
 def _check_range(name: str, value: float | None, least: int, most: int) -> None:
