@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import copy
 import gc
 import os
@@ -12,12 +13,15 @@ from typing import TYPE_CHECKING
 import pytest
 from structlog.testing import capture_logs
 
-from asyncvddk import ConnectParams, LibraryConfig, Secret, Vddk
+from asyncvddk import ClosedError, Connection, ConnectParams, LibraryConfig, Secret, Vddk
+from asyncvddk.native import _log
 from tests.fix_memory import copies_in_memory
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
+
+    from tests.fix_stub import Stub
 
 
 def test_a_secret_gives_its_text_back() -> None:
@@ -140,6 +144,40 @@ async def use_everything(folder: Path, secret: Secret, config_secret: Secret) ->
                 found = await connection.connect_params()
                 assert found is not None
                 found.wipe()
+
+
+async def test_a_call_that_was_given_up_keeps_what_it_may_still_read(stub: Stub) -> None:
+    """A library that hangs in ConnectEx has pointers to the password: it is neither freed nor overwritten."""
+    params = ConnectParams("vc", vmx_spec="moref=2", user="u", password=Secret("hunter2"))
+    async with Vddk(stub.root) as vddk:
+        with stub.gate("ConnectEx") as gate:
+            connecting = asyncio.ensure_future(vddk.connect(params)._open())
+            await gate.arrival()
+            (connection,) = vddk._live
+            assert isinstance(connection, Connection)
+            connection._calls.worker.abandon("it hangs")
+            with pytest.raises(ClosedError, match="it hangs"):
+                await connecting
+            native = connection._params._native
+            assert native is not None
+            assert [secret.value for secret in native._secrets] == [b"hunter2"]
+            gate.release()
+        assert native.struct.serverName == b"vc"
+    _log.show(native._hidden[0])
+
+
+async def test_a_closed_connection_has_overwritten_its_copies(stub: Stub) -> None:
+    """The owner's own secret stays, so that he can connect again."""
+    params = ConnectParams("vc", vmx_spec="moref=2", user="u", password=Secret("hunter2"))
+    async with Vddk(stub.root) as vddk:
+        async with vddk.connect(params) as connection:
+            native = connection._params._native
+            assert native is not None
+            (copy_,) = native._secrets
+            assert copy_.value == b"hunter2"
+        assert copy_.raw == bytes(8)
+        async with vddk.connect(params):
+            pass
 
 
 @pytest.mark.skipif("ASYNCVDDK_TEST_ENGINE" in os.environ, reason="sanitizers keep what Python itself has freed")

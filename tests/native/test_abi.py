@@ -133,6 +133,19 @@ def test_structure_lies_in_memory_as_the_compiler_lays_it(tmp_path: Path, name: 
     assert [(offset, length) for _, offset, length in fields] == measured
 
 
+@pytest.mark.parametrize(
+    ("generation", "sizes"),
+    [(60500, [80, 24, 56]), (60700, [128, 24, 56]), (70000, [128, 32, 64]), (80001, [128, 32, 64])],
+)
+def test_the_header_has_the_layouts_of_older_libraries(tmp_path: Path, generation: int, sizes: list[int]) -> None:
+    """By VDDK_GENERATION, for tests and for clients that keep to one."""
+    names = ("VixDiskLibConnectParams", "VixDiskLibCreateParams", "VixDiskLibInfo")
+    printed = run_c(
+        tmp_path, [f'printf ("%zu\\n", sizeof ({name}));' for name in names], f"VDDK_GENERATION={generation}"
+    )
+    assert [int(line) for line in printed] == sizes
+
+
 def test_a_structure_of_another_layout_is_refused_at_definition() -> None:
     """A slip in a field's type ends the import, not a read of somebody else's memory."""
     fields = {"_fields_": (("first", c_uint32), ("second", c_uint32))}
