@@ -83,7 +83,7 @@ class Vddk:
 
     @property
     def transport_modes(self) -> tuple[str, ...]:
-        """Transport modes of the library in its order of trial; empty before ``async with``."""
+        """Transport modes of the library in its order of trial; empty before ``async with``, or if it tells none."""
         return self._transport_modes
 
     async def __aenter__(self) -> Self:
@@ -101,11 +101,11 @@ class Vddk:
                         await self._initialise(calls)
                     RUNTIME.users += 1
                 undo.push_async_callback(self._leave, calls)
-                modes = _memory.text_at(await calls.raw("ListTransportModes"))
+                modes = await self._list_modes(calls)
         except BaseException:
             self._entered = False
             raise
-        self._transport_modes = tuple((modes or "").split(":"))
+        self._transport_modes = modes
         self._calls = calls
         return self
 
@@ -149,6 +149,13 @@ class Vddk:
             await calls(name, *version, *_core.LOG_CALLBACKS, *addresses, keep=texts, hold=hold)
             if hold:
                 await calls.raw("Exit", hold=hold)
+
+    async def _list_modes(self, calls: Calls) -> tuple[str, ...]:
+        """Return the library's transport modes; none where it cannot list them."""
+        if "VixDiskLib_ListTransportModes" not in self._library.bound:
+            return ()
+        modes = _memory.text_at(await calls.raw("ListTransportModes"))
+        return tuple(modes.split(":")) if modes else ()
 
     async def _leave(self, calls: Calls) -> None:
         with hold_cancellation() as hold:
@@ -211,8 +218,9 @@ class Vddk:
         ``read_only`` holds for every disk opened here. ``snapshot`` is the managed object of a snapshot, as
         ``snapshot-47``. ``transport_modes`` are tried in order; default: the library's own list.
 
-        Raises ClosedError, NativeError by code, NotSupportedError. VMware's library logs in late: wrong credentials
-        or a wrong thumbprint may show only at ``Connection.open``. Cancelled, no connection is left.
+        Raises ClosedError, NativeError by code, NotSupportedError (the library is too old for what is asked),
+        ValueError (a secret was wiped). VMware's library logs in late: wrong credentials or a wrong thumbprint may
+        show only at ``Connection.open``. Cancelled, no connection is left.
         """
         self._in_use("connect")
         modes = ":".join(transport_modes) if transport_modes is not None else None

@@ -213,10 +213,11 @@ def _read_credentials(struct: _structs.ConnectParams, address: int) -> _Credenti
 def _read_spec(
     struct: _structs.ConnectParams, library: Library
 ) -> tuple[str | None, StorageObject | None, DatastoreFolder | None]:
-    """Return what the connection leads to: exactly one, if the library says it."""
+    """Return what the connection leads to, exactly one; a machine that is named comes before the kind."""
+    vmx_spec = text_of(struct.vmxSpec)
     kind = struct.specType if knows_specs(library) else c.VIXDISKLIB_SPEC_VMX
-    if kind == c.VIXDISKLIB_SPEC_VMX:
-        return text_of(struct.vmxSpec), None, None
+    if vmx_spec or kind == c.VIXDISKLIB_SPEC_VMX:
+        return vmx_spec, None, None
     if kind == c.VIXDISKLIB_SPEC_VSTORAGE_OBJECT:
         disk = struct.spec.vStorageObjSpec
         names = text_of(disk.id) or "", text_of(disk.datastoreMoRef) or "", text_of(disk.ssId)
