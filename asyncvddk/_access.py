@@ -34,13 +34,14 @@ class NativeParams:
     def lent(self, worker: Worker) -> Iterator[int]:
         """Lend the structure's address, 0 for a local connection, to one call on ``worker``.
 
-        A call that was given up may use it for ever: then ``wipe`` leaves it as it is, secrets included.
+        A call whose thread was given up may use it for ever: then ``wipe`` leaves it as it is, secrets included.
         """
-        self._lent += 1
+        runs = not worker.closed
+        self._lent += runs
         try:
             yield self._native.address if self._native else 0
         finally:
-            self._lent -= not worker.closed
+            self._lent -= runs and not worker.closed
 
     def wipe(self) -> None:
         """Overwrite the secrets; no call will use the structure any more."""

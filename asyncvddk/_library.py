@@ -141,10 +141,13 @@ class Vddk:
 
     async def _init(self, calls: Calls, version: tuple[int, int], texts: tuple[bytes, ...]) -> None:
         """Call InitEx, or Init where the library has only that: it cannot take a configuration file."""
-        name = "InitEx" if "VixDiskLib_InitEx" in self._library.bound else "Init"
-        addresses = [*map(_memory.bytes_address, texts), 0][:2]
-        if name == "Init" and addresses.pop():
-            raise NotSupportedError(f"config: {self._library.file} lacks VixDiskLib_InitEx, which would read it")
+        root, config = [*map(_memory.bytes_address, texts), 0][:2]
+        name = "InitEx"
+        addresses: tuple[int, ...] = (root, config)
+        if "VixDiskLib_InitEx" not in self._library.bound:
+            if config:
+                raise NotSupportedError(f"config: {self._library.file} lacks VixDiskLib_InitEx, which would read it")
+            name, addresses = "Init", (root,)
         with hold_cancellation() as hold:
             await calls(name, *version, *_core.LOG_CALLBACKS, *addresses, keep=texts, hold=hold)
             if hold:

@@ -166,6 +166,20 @@ async def test_a_call_that_was_given_up_keeps_what_it_may_still_read(stub: Stub)
     _log.show(native._hidden[0])
 
 
+async def test_a_lock_that_is_given_up_while_it_is_idle_overwrites_its_copies(stub: Stub) -> None:
+    """No call has pointers to them."""
+    params = ConnectParams("vc", vmx_spec="moref=2", user="u", password=Secret("hunter2"))
+    async with Vddk(stub.root) as vddk:
+        access = await vddk.access(params)
+        native = access._params._native
+        assert native is not None
+        (copy_,) = native._secrets
+        access._calls.worker.abandon("given up")
+        with pytest.raises(ClosedError, match=r"given up|closed"):
+            await access.aclose()
+    assert copy_.raw == bytes(8)
+
+
 async def test_a_closed_connection_has_overwritten_its_copies(stub: Stub) -> None:
     """The owner's own secret stays, so that he can connect again."""
     params = ConnectParams("vc", vmx_spec="moref=2", user="u", password=Secret("hunter2"))
