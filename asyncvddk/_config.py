@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import tempfile
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field
 from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Final, Self, TypeAlias
@@ -144,7 +144,8 @@ class LibraryConfig:
     san_allow_list: str | None = None
     """Devices that SAN transport may use."""
     extra: Mapping[str, Value] = field(default_factory=dict)
-    """Any other keys. A value whose key ends in ``password`` or ``cookie`` becomes a ``Secret``."""
+    """Any other keys, but none that has a field here. A value whose key ends in ``password`` or ``cookie`` becomes a
+    ``Secret``."""
 
     def __post_init__(self) -> None:
         """Refuse what the library would silently read as something else."""
@@ -154,6 +155,8 @@ class LibraryConfig:
             if name.endswith("_timeout_s"):
                 _check_range(name, getattr(self, name), 0, (1 << 31) // 1000)
         self._check_buffers()
+        if named := {key: _FIELDS[key.lower()] for key in self.extra if key.lower() in _FIELDS}:
+            raise ValueError(f"extra: keys that have a field of their own: {named}")
         extra = {key: _hidden(key, value) for key, value in self.extra.items()}
         object.__setattr__(self, "extra", MappingProxyType(extra))
         for key, value in self._lines():
@@ -180,12 +183,13 @@ class LibraryConfig:
     def read(cls, path: str | os.PathLike[str]) -> Self:
         """Return what an existing configuration file says; keys without a field go to ``extra``.
 
-        Raises OSError, ValueError (a line is no ``name = value``, or a value is none that its key can have), with file
-        and line in the message.
+        Raises OSError, ValueError (a line is no ``name = value``, or a value is none that its key can have), with the
+        file in the message, and never a value that may be a secret.
         """
         known: dict[str, Any] = {}
         extra: dict[str, Value] = {}
-        for number, line in enumerate(Path(path).read_text(encoding="utf-8").splitlines(), 1):
+        text = Path(path).read_text(encoding="utf-8", errors="surrogateescape")
+        for number, line in enumerate(text.split("\n"), 1):
             try:
                 key, value = _parsed(line)
                 name = _FIELDS.get(key.lower())
@@ -195,7 +199,10 @@ class LibraryConfig:
                     extra[key] = value
             except ValueError:
                 raise ValueError(f"{path}:{number}: 'name = value' is expected, with a value of its kind") from None
-        return cls(**known, extra=extra)
+        try:
+            return cls(**known, extra=extra)
+        except ValueError as exc:
+            raise ValueError(f"{path}: {exc}") from None
 
     def render(self) -> bytearray:
         """Return the file's content, secrets included, in memory that its owner can overwrite. Raises ValueError."""
@@ -218,9 +225,10 @@ class LibraryConfig:
 
     def __repr__(self) -> str:
         """Show what is set."""
-        told = [f"{each.name}={getattr(self, each.name)!r}" for each in fields(self) if each.name in _KEYS]
-        told = [text for text in told if not text.endswith("=None")]
-        return f"LibraryConfig({', '.join([*told, *([f'extra={dict(self.extra)}'] if self.extra else [])])})"
+        values = {name: value for name in _KEYS if (value := getattr(self, name)) is not None}
+        if self.extra:
+            values["extra"] = dict(self.extra)
+        return f"LibraryConfig({', '.join(f'{name}={value!r}' for name, value in values.items())})"
 
 
 def _write(handle: int, content: bytearray) -> None:

@@ -165,6 +165,7 @@ class Vddk:
             async with RUNTIME.turn(hold):
                 RUNTIME.users -= 1
                 if RUNTIME.users == 0:
+                    RUNTIME.config = None  # it may hold secrets
                     await calls.raw("Exit", hold=hold)
 
     async def cleanup(self, params: ConnectParams) -> CleanupResult:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
+import gc
 import os
 import stat
 import tempfile
@@ -93,14 +94,18 @@ def test_a_file_is_read_back_as_it_was_written(tmp_path: Path) -> None:
     assert LibraryConfig.read(path) == config
 
 
-@pytest.mark.parametrize("line", ["nonsense", "= 1", 'tmpDirectory = "/a', "log.fileLevel = many", "tmp = "])
+def test_an_empty_value_and_a_comment_behind_one_are_read(tmp_path: Path) -> None:
+    """As the engine reads them; inside of quotation marks nothing is a comment."""
+    path = tmp_path / "a.conf"
+    path.write_text('a =\nb = 1 # one\nc = "2 # two" # three\n')
+    assert LibraryConfig.read(path).extra == {"a": "", "b": "1", "c": "2 # two"}
+
+
+@pytest.mark.parametrize("line", ["nonsense", "= 1", 'tmpDirectory = "/a', "log.fileLevel = many"])
 def test_a_line_that_is_none_is_named(tmp_path: Path, line: str) -> None:
-    """File and number; what stands there may be a password in the wrong place. An empty value is a value."""
+    """File and number; what stands there may be a password in the wrong place."""
     path = tmp_path / "a.conf"
     path.write_text(f"# first\n{line}\n")
-    if line == "tmp = ":
-        assert LibraryConfig.read(path).extra == {"tmp": ""}
-        return
     with pytest.raises(ValueError, match=rf"^{path}:2: ") as caught:
         LibraryConfig.read(path)
     assert line not in str(caught.value)
@@ -118,6 +123,7 @@ def test_a_line_that_is_none_is_named(tmp_path: Path, line: str) -> None:
         ({"nfc_buffer_size": 2 << 20, "nfc_buffer_count": 9}, "at most 16 MiB"),
         ({"product_name": 'a "b"'}, r"^vixDiskLib.phoneHome.ProductName: .*quotation mark"),
         ({"extra": {"a": "b\nc = d"}}, r"^a: .*line break"),
+        ({"extra": {"TmpDirectory": "/a"}}, r"^extra: .*'TmpDirectory': 'tmp_directory'"),
         ({"extra": {"a = b": "c"}}, r"^extra: 'a = b' cannot be the name"),
         ({"extra": {"": "c"}}, "cannot be the name"),
         ({"extra": {"openEngine.password": 'geh"eim'}}, r"^openEngine.password: "),
@@ -196,3 +202,24 @@ def test_a_file_that_cannot_be_written_is_not_left(temporary_folder: Path, monke
     with pytest.raises(OSError, match="No space"), LibraryConfig(fips=True).file():
         pass
     assert list(temporary_folder.iterdir()) == []
+
+
+def test_a_value_that_is_out_of_range_names_the_file(tmp_path: Path) -> None:
+    """Whoever reads several files knows which one."""
+    path = tmp_path / "a.conf"
+    path.write_text("log.fileLevel = 9\n")
+    with pytest.raises(ValueError, match=rf"^{path}: log_file_level=9: "):
+        LibraryConfig.read(path)
+
+
+async def test_the_library_keeps_no_configuration_beyond_its_end(stub: Stub) -> None:
+    """Its secrets go with the last reference of their owner."""
+    config = LibraryConfig(extra={"openEngine.password": "geheim"})
+    secret = config.extra["openEngine.password"]
+    assert isinstance(secret, Secret)
+    view = secret.view()
+    async with Vddk(stub.root, config=config):
+        pass
+    del config, secret
+    gc.collect()
+    assert bytes(view) == bytes(6)
