@@ -1,13 +1,69 @@
 """Asyncio-native access to VMware virtual disks through the C interface of VDDK (``libvixDiskLib.so``).
 
+Start
+-----
+
 ::
 
     async with Vddk() as vddk, vddk.open_disk("disk.vmdk") as disk:
         async for block in disk.allocated_blocks():
             data = await disk.read_at(block.offset, block.length)
 
-Without a VDDK the package's own engine does local VMDK files. Sizes and offsets are bytes everywhere. Copies of whole
-disks are in ``asyncvddk.copy``, the command line in ``asyncvddk.cli``.
+``Vddk`` is the library, ``Connection`` a way to disks, ``AsyncDisk`` an open disk. Without a VDDK the package's own
+open engine does local VMDK files; ``Vddk(libdir)`` or the variable ``ASYNCVDDK_LIBDIR`` names a VDDK of VMware. Sizes
+and offsets are bytes everywhere. Copies of whole disks are in ``asyncvddk.copy``, the command line in
+``asyncvddk.cli``; the folder ``examples`` of the sources answers one question a file.
+
+Connections
+-----------
+
+``vddk.connect()`` leads to local disks, ``vddk.connect(ConnectParams(...))`` to those of a vCenter or ESXi host.
+``Connection.open`` opens disks; ``create``, ``clone``, ``grow``, ``rename``, ``unlink`` and ``check_repair`` work on
+closed local ones. ``vddk.open_disk`` does it all for one disk: it keeps the virtual machine from moving
+(``Vddk.access``), connects and opens, and undoes all of it when the disk is closed or a step fails.
+
+A password is a ``Secret``, which shows nowhere; its owner wipes it, no connection does. ``Vddk.thumbprint_of`` fetches
+a server's thumbprint, ``LibraryConfig`` has the library's configuration as values. Libraries from 6.5 to 9 are taken:
+an older one refuses what it does not know (``NotSupportedError``).
+
+What opens is an ``Opening``: ``async with`` it, or ``await`` it and close by ``await thing.aclose()``.
+
+Reading and writing
+-------------------
+
+``read_at``, ``readinto_at`` and ``write_at`` take any offset and length. Any number of tasks may use a disk at once;
+where the library can, their requests are in flight together. Writes that share a sector wait for each other, so that
+no unaligned one loses another's bytes. What was written is on storage after ``flush``. A buffer stays the caller's;
+until its call has ended it can be neither resized nor reused.
+
+Cancellation
+------------
+
+A call that is still queued never runs. One that runs in the library is waited for, because C uses the buffer, then the
+cancellation goes on; long operations are asked to stop. Afterwards an object is usable or closed, never in between,
+and what was half made is removed. Closing always runs to its end.
+
+Errors
+------
+
+All are a ``VddkError``; ``asyncvddk.errors`` draws the tree. What the library refuses is a ``NativeError``, whose
+class follows from its code, with ``code``, ``symbol``, ``text`` and ``hint``: what to do. Wrong arguments are
+ValueError or TypeError, before anything happens. The use of what is closed is a ``ClosedError``.
+
+Threads and processes
+---------------------
+
+Each connection has one thread, in C, that makes all its calls in order; objects belong to the event loop that made
+them. A process has one library with one configuration; any number of ``Vddk`` objects share it. Start child processes
+by ``spawn``: threads do not survive ``fork``.
+
+The library's messages go to ``structlog``, secrets masked.
+
+Testing your own code
+---------------------
+
+``asyncvddk.testing`` makes scratch disks and starts an engine that fails, hangs, is slow, or plays a server; an
+installed asyncvddk brings its fixtures to pytest.
 """
 
 from asyncvddk._access import Access
@@ -15,9 +71,12 @@ from asyncvddk._config import LibraryConfig
 from asyncvddk._connection import Connection
 from asyncvddk._disk import AsyncDisk
 from asyncvddk._library import Vddk
+from asyncvddk._metadata import DiskMetadata
 from asyncvddk._opening import Opening
+from asyncvddk._operation import Operation
 from asyncvddk._params import ConnectParams, DatastoreFolder, StorageObject
 from asyncvddk._secret import Secret
+from asyncvddk._stream import DiskStream
 from asyncvddk._version import __version__
 from asyncvddk.errors import (
     AccessDeniedError,
@@ -78,7 +137,9 @@ __all__ = [
     "DiskFullError",
     "DiskInfo",
     "DiskLockedError",
+    "DiskMetadata",
     "DiskNotFoundError",
+    "DiskStream",
     "DiskType",
     "EncryptedDiskError",
     "Geometry",
@@ -93,6 +154,7 @@ __all__ = [
     "NotSupportedError",
     "OpenFlags",
     "Opening",
+    "Operation",
     "OperationCancelledError",
     "OutOfMemoryError",
     "OutOfRangeError",

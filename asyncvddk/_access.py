@@ -86,7 +86,10 @@ class Access:
             await self._calls(name, address, _memory.bytes_address(self._identity), keep=keep, hold=hold)
 
     async def aclose(self) -> None:
-        """Call EndAccess and end the thread. Idempotent; runs to its end when cancelled, then goes on cancelling."""
+        """Call EndAccess and end the thread. Idempotent; runs to its end when cancelled, then goes on cancelling.
+
+        Raises NativeError by code; the thread has ended all the same.
+        """
         await self._closing.run(self._close)
 
     async def _close(self, hold: Hold) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, Protocol
 
 from asyncvddk._worker import hold_cancellation
 from asyncvddk.errors import NativeError, VddkError, native_error
@@ -17,6 +17,13 @@ if TYPE_CHECKING:
 
 _PREFIX: Final = "VixDiskLib_"
 _SERIAL: Final = frozenset(f.name for f in FUNCTIONS if f.thread in (Thread.MAIN, Thread.OPEN_CLOSE))
+
+
+class HandleCall(Protocol):
+    """A call with a disk's handle, as ``AsyncDisk`` makes it."""
+
+    def __call__(self, name: str, *args: int, keep: object = None) -> Awaitable[None]:
+        """Call ``VixDiskLib_<name>(handle, *args)``, as ``Calls`` does."""
 
 
 class Calls:

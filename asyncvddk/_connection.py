@@ -14,6 +14,7 @@ from asyncvddk._calls import Calls
 from asyncvddk._closing import Busy, CloseOnce, undo
 from asyncvddk._disk import AsyncDisk
 from asyncvddk._opening import Opening
+from asyncvddk._operation import Operation
 from asyncvddk._worker import Hold, Worker, hold_cancellation
 from asyncvddk.errors import ClosedError, NotSupportedError
 from asyncvddk.models import AdapterType, DiskType, OpenFlags
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from asyncvddk._opening import Closable
+    from asyncvddk._operation import Tell
     from asyncvddk._params import ConnectParams
     from asyncvddk.models import CreateParams
     from asyncvddk.native._loader import Library
@@ -154,29 +156,33 @@ class Connection:
         with hold_cancellation() as hold:
             await self._calls("Close", handle, hold=hold)
 
-    async def create(
+    def create(
         self,
         path: str | os.PathLike[str],
         params: CreateParams,
         *,
         progress: Callable[[int], object] | None = None,
-    ) -> None:
+    ) -> Operation[None]:
         """Create a local disk of zeros.
 
-        ``progress`` gets percentages on the event loop. Raises DiskExistsError, DiskFullError, AccessDeniedError,
-        another NativeError by code. Cancelled, the library is asked to stop, and a disk that it has completed all the
-        same is removed.
+        ``await`` the result, or watch it. ``progress`` gets percentages on the event loop. Raises DiskExistsError,
+        DiskFullError, AccessDeniedError, another NativeError by code. Cancelled, the library is asked to stop, and a
+        disk that it has completed all the same is removed.
         """
-        name = self._path(path)
-        native, struct = _marshal.c_path(name), _marshal.create_params(params, self._calls.library)
-        arguments = (self._connected("create"), _memory.bytes_address(native), _memory.address_of(struct))
-        unmake = functools.partial(self._unlink, name)
-        with self._steps:
-            await self._calls.long(
-                "Create", *arguments, path=name, keep=(native, struct), progress=progress, unmake=unmake
-            )
 
-    async def clone(  # noqa: PLR0913  (each is a choice of its own)
+        async def run(tell: Tell) -> None:
+            name = self._path(path)
+            native, struct = _marshal.c_path(name), _marshal.create_params(params, self._calls.library)
+            arguments = (self._connected("create"), _memory.bytes_address(native), _memory.address_of(struct))
+            unmake = functools.partial(self._unlink, name)
+            with self._steps:
+                await self._calls.long(
+                    "Create", *arguments, path=name, keep=(native, struct), progress=tell, unmake=unmake
+                )
+
+        return Operation(run, progress)
+
+    def clone(  # noqa: PLR0913  (each is a choice of its own)
         self,
         path: str | os.PathLike[str],
         source: str | os.PathLike[str],
@@ -187,57 +193,68 @@ class Connection:
         hw_version: int = 13,
         overwrite: bool = False,
         progress: Callable[[int], object] | None = None,
-    ) -> None:
+    ) -> Operation[None]:
         """Copy the disk ``source``, its parents' content included, to a new one of ``disk_type`` at ``path``.
 
         ``source`` is opened through ``source_connection`` (default: this one). The copy has the size of the source and
         no parent. With ``overwrite`` a disk at ``path`` is replaced, else its presence is an error. On a server
-        the last five choices mean nothing: the server decides (VMware's guide). ``progress`` gets percentages on the
-        event loop.
+        the last five choices mean nothing: the server decides (VMware's guide).
+
+        ``await`` the result, or watch it. ``progress`` gets percentages on the event loop.
 
         Raises DiskExistsError, DiskNotFoundError, DiskFullError, DiskLockedError, another NativeError by code,
         ClosedError. Cancelled, the library is asked to stop; no copy is left, and a disk that was to be overwritten
         is as it was, unless the copy was complete already. A complete copy on a server stays.
         """
-        name = self._path(path)
-        origin = source_connection or self
-        source_name = origin._path(source)  # noqa: SLF001  (of the same class, here and below)
-        natives = _marshal.c_path(name), _marshal.c_path(source_name)
-        struct = _marshal.clone_params(disk_type, adapter, hw_version)
-        to = self._connected("clone"), _memory.bytes_address(natives[0])
-        of = origin._connected("clone"), _memory.bytes_address(natives[1])  # noqa: SLF001
-        with self._steps, origin._steps:  # noqa: SLF001
-            await self._calls.long(
-                *("Clone", *to, *of, _memory.address_of(struct)),
-                last=(int(overwrite),),
-                path=f"{source_name} to {name}",
-                keep=(natives, struct),
-                progress=progress,
-                unmake=functools.partial(self._unlink, name) if self._local and not overwrite else None,
-            )
 
-    async def grow(
+        async def run(tell: Tell) -> None:
+            name = self._path(path)
+            origin = source_connection or self
+            source_name = origin._path(source)  # noqa: SLF001  (of the same class, here and below)
+            natives = _marshal.c_path(name), _marshal.c_path(source_name)
+            struct = _marshal.clone_params(disk_type, adapter, hw_version)
+            to = self._connected("clone"), _memory.bytes_address(natives[0])
+            of = origin._connected("clone"), _memory.bytes_address(natives[1])  # noqa: SLF001
+            with self._steps, origin._steps:  # noqa: SLF001
+                await self._calls.long(
+                    *("Clone", *to, *of, _memory.address_of(struct)),
+                    last=(int(overwrite),),
+                    path=f"{source_name} to {name}",
+                    keep=(natives, struct),
+                    progress=tell,
+                    unmake=functools.partial(self._unlink, name) if self._local and not overwrite else None,
+                )
+
+        return Operation(run, progress)
+
+    def grow(
         self,
         path: str | os.PathLike[str],
         size: int,
         *,
         update_geometry: bool = True,
         progress: Callable[[int], object] | None = None,
-    ) -> None:
+    ) -> Operation[None]:
         """Give a local disk that is not open, and has neither parent nor children, a larger size.
 
         ``size`` is the new capacity in bytes, a multiple of 512; what is added reads as zeros. ``update_geometry``
-        brings the cylinders noted in the disk in line. ``progress`` gets percentages on the event loop.
+        brings the cylinders noted in the disk in line.
+
+        ``await`` the result, or watch it. ``progress`` gets percentages on the event loop.
 
         Raises ValueError, DiskNotFoundError, DiskLockedError, DiskFullError, another NativeError by code, ClosedError.
         Cancelled, the library is asked to stop: the disk has its old size then, or the new one.
         """
-        name = self._path(path)
-        native = _marshal.c_path(name)
-        sectors = _sectors.whole_sectors(size)
-        arguments = (self._connected("grow"), _memory.bytes_address(native), sectors, int(update_geometry))
-        with self._steps:
-            await self._calls.long("Grow", *arguments, path=name, keep=native, progress=progress)
+
+        async def run(tell: Tell) -> None:
+            name = self._path(path)
+            native = _marshal.c_path(name)
+            sectors = _sectors.whole_sectors(size)
+            arguments = (self._connected("grow"), _memory.bytes_address(native), sectors, int(update_geometry))
+            with self._steps:
+                await self._calls.long("Grow", *arguments, path=name, keep=native, progress=tell)
+
+        return Operation(run, progress)
 
     async def rename(self, path: str | os.PathLike[str], target: str | os.PathLike[str]) -> None:
         """Rename a local disk that is not open, its extents with it; children of it do not learn its new name.

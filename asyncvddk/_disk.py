@@ -7,20 +7,25 @@ import os
 from contextlib import AsyncExitStack
 from typing import TYPE_CHECKING, Final
 
-from asyncvddk import _metadata, _sectors
+from asyncvddk import _sectors
+from asyncvddk._allocated import Allocated
 from asyncvddk._closing import Busy, CloseOnce
 from asyncvddk._events import Events
+from asyncvddk._metadata import DiskMetadata
+from asyncvddk._operation import Operation
 from asyncvddk._ranges import RangeLocks
-from asyncvddk.errors import ChainError, ClosedError, NotSupportedError
+from asyncvddk._stream import CHUNK_SIZE, DiskStream
+from asyncvddk.errors import ChainError, ClosedError
 from asyncvddk.models import SECTOR_SIZE, Block, DiskType
 from asyncvddk.native import _core, _marshal, _memory
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+    from collections.abc import AsyncGenerator, Awaitable, Callable
 
     from typing_extensions import Buffer
 
     from asyncvddk._calls import Calls
+    from asyncvddk._operation import Tell
     from asyncvddk._worker import Hold
     from asyncvddk.models import DiskInfo
 
@@ -70,7 +75,7 @@ class AsyncDisk:
         suffix = "Async" if self._mode else ""
         self._read, self._write = calls.address("Read" + suffix), calls.address("Write" + suffix)
         self._transfer = calls.worker.transfer
-        self._says_blocks = True
+        self._allocated = Allocated(path, calls.free)
 
     async def load(self) -> None:
         """Learn size and transport mode: the last step of opening."""
@@ -98,6 +103,11 @@ class AsyncDisk:
     def closed(self) -> bool:
         """True once ``aclose`` has begun."""
         return self._closing.begun
+
+    @property
+    def metadata(self) -> DiskMetadata:
+        """The disk database: ``await disk.metadata["uuid"]``, ``await disk.metadata.set(key, value)``, ..."""
+        return DiskMetadata(self._call)
 
     async def info(self) -> DiskInfo:
         """Return size, geometry, adapter, links and identifiers. Raises NativeError by code, ClosedError."""
@@ -204,88 +214,63 @@ class AsyncDisk:
             await self._call("Wait")
         await self._call("Flush")
 
+    def stream(self, position: int = 0, *, chunk_size: int = CHUNK_SIZE) -> DiskStream:
+        """Return a stream over the disk: read, write, seek as in a file, beginning at byte ``position``.
+
+        ``async for`` over it gives ``chunk_size`` bytes at a time. Closing it leaves the disk open, and there may be
+        several. Raises ValueError, ClosedError.
+        """
+        self._open_handle("stream")
+        return DiskStream(self, position, chunk_size)
+
     def allocated_blocks(
         self, start: int = 0, length: int | None = None, *, chunk_size: int = 65536
-    ) -> AsyncIterator[Block]:
+    ) -> AsyncGenerator[Block, None]:
         """Iterate over what is allocated in ``length`` bytes (default: to the end) from byte ``start``.
 
         Blocks ascend, do not touch each other and lie within the range; between them the disk reads as zeros (with
-        ``SINGLE_LINK``: as the parent). ``chunk_size`` is the granularity in bytes: 64 KiB to 64 MiB, a multiple of
-        64 KiB. A last chunk beyond a multiple of it counts as allocated, as the library cannot be asked for it. A
+        ``SINGLE_LINK``: as the parent). ``chunk_size`` is the granularity in bytes: a power of two from 64 KiB
+        to 64 MiB. A last chunk beyond a multiple of it counts as allocated, as the library cannot be asked for it. A
         library that cannot tell has everything allocated; the log says so once.
 
-        Memory is bounded: one native call for at most 524288 chunks at a time. Raises ValueError, ClosedError,
-        NativeError by code.
+        Memory is bounded whatever the disk's size, by some 30 MiB at the worst: one native call for at most 524288
+        chunks at a time. A loop that is left early leaves nothing behind.
+
+        Raises ValueError, ClosedError, NativeError by code.
         """
         length = self._size - start if length is None else length
         _sectors.check_range(start, length, self._size)
         chunk = _sectors.check_chunk(chunk_size)
         self._open_handle("allocated_blocks")
-        return self._merged_blocks(start, start + length, chunk)
+        return self._allocated.blocks(self._call, start, start + length, self._size, chunk)
 
-    async def _merged_blocks(self, start: int, end: int, chunk: int) -> AsyncIterator[Block]:
-        first, count = _sectors.cover(start, end - start)
-        windows, tail = _sectors.plan_queries(first, first + count, self._size // SECTOR_SIZE, chunk)
-        merger = _sectors.Merger(start, end)
-        for window in windows:
-            for block in merger.add(await self._query(window, chunk)):
-                yield block
-        for block in merger.finish(tail):
-            yield block
-
-    async def _query(self, window: _sectors.Window, chunk: int) -> Iterator[tuple[int, int]]:
-        """Return (offset, length) in bytes of what is allocated in one window."""
-        everything = iter([(window.first_sector * SECTOR_SIZE, window.num_sectors * SECTOR_SIZE)])
-        if not self._says_blocks:
-            return everything
-        cell = _memory.Cell()
-        try:
-            await self._call("QueryAllocatedBlocks", *window, chunk, cell.address, keep=cell)
-            return _marshal.block_pairs(cell.value)
-        except NotSupportedError as exc:
-            self._says_blocks = False
-            _logger.warning("allocated_blocks_unknown", disk=self.path, reason=str(exc), effect="everything is read")
-            return everything
-        finally:
-            if cell.value:
-                self._calls.free("FreeBlockList", cell.value)
-
-    async def metadata(self) -> dict[str, str]:
-        """Return the whole disk database, names without the ``ddb.`` of the descriptor. Errors: as ``info``."""
-        return {name: await self.read_metadata(name) for name in await _metadata.names(self._call)}
-
-    async def read_metadata(self, name: str) -> str:
-        """Return one entry of the disk database. Raises MetadataKeyError, NativeError by code, ClosedError."""
-        return await _metadata.read(self._call, name)
-
-    async def write_metadata(self, name: str, value: str) -> None:
-        """Create or replace one entry of the disk database; entries cannot be deleted (VMware's guide).
-
-        Raises ValueError (an embedded NUL), AccessDeniedError, NativeError by code, ClosedError.
-        """
-        await _metadata.write(self._call, name, value)
-
-    async def create_child(
+    def create_child(
         self,
         path: str | os.PathLike[str],
         *,
         disk_type: DiskType = DiskType.MONOLITHIC_SPARSE,
         progress: Callable[[int], object] | None = None,
-    ) -> None:
+    ) -> Operation[None]:
         """Create an empty local disk at ``path`` that shows this one's content until it is written to (a redo log).
 
         ``disk_type`` is MONOLITHIC_SPARSE or SPLIT_SPARSE. Write to this disk no more afterwards: its children could
-        not be opened. ``progress`` gets percentages on the event loop.
+        not be opened.
+
+        ``await`` the result, or watch it. ``progress`` gets percentages on the event loop.
 
         Raises DiskExistsError, DiskFullError, ChainError (the chain is too long), another NativeError by code,
         ClosedError. Cancelled, the library is asked to stop, and a child that it has completed all the same is removed.
         """
-        name = os.path.abspath(os.fspath(path))  # noqa: ASYNC240, PTH100  (asks no disk; links stay as they are)
-        native = _marshal.c_path(name)
-        arguments = (self._open_handle("create_child"), _memory.bytes_address(native), int(disk_type))
-        unmake = functools.partial(self._unlink, name)
-        with self._lent:
-            await self._calls.long("CreateChild", *arguments, path=name, keep=native, progress=progress, unmake=unmake)
+
+        async def run(tell: Tell) -> None:
+            name = os.path.abspath(os.fspath(path))  # noqa: ASYNC240, PTH100  (asks no disk; links stay as they are)
+            native = _marshal.c_path(name)
+            arguments = (self._open_handle("create_child"), _memory.bytes_address(native), int(disk_type))
+            unmake = functools.partial(self._unlink, name)
+            with self._lent:
+                await self._calls.long("CreateChild", *arguments, path=name, keep=native, progress=tell, unmake=unmake)
+
+        return Operation(run, progress)
 
     async def is_attach_possible(self, parent: AsyncDisk) -> bool:
         """Tell whether ``attach`` to ``parent`` would go well. Raises NativeError by code, ClosedError."""
@@ -326,28 +311,29 @@ class AsyncDisk:
         await self._call("SpaceNeededForClone", int(disk_type), cell.address, keep=cell)
         return cell.value
 
-    async def shrink(self, *, progress: Callable[[int], object] | None = None) -> None:
+    def shrink(self, *, progress: Callable[[int], object] | None = None) -> Operation[None]:
         """Give the grains of a local sparse base disk that hold only zeros back to the file system; the size stays.
 
-        ``progress`` gets percentages on the event loop. Raises UnsupportedError (a child, or not sparse),
-        AccessDeniedError (open for reading only), another NativeError by code, ClosedError. Cancelled, the library is
-        asked to stop; what it has done stays done.
+        ``await`` the result, or watch it. ``progress`` gets percentages on the event loop. Raises UnsupportedError (a
+        child, or not sparse), AccessDeniedError (open for reading only), another NativeError by code, ClosedError.
+        Cancelled, the library is asked to stop; what it has done stays done.
         """
-        await self._rebuild("Shrink", progress)
+        return Operation(functools.partial(self._rebuild, "Shrink"), progress)
 
-    async def defragment(self, *, progress: Callable[[int], object] | None = None) -> None:
+    def defragment(self, *, progress: Callable[[int], object] | None = None) -> Operation[None]:
         """Put the grains of a local sparse disk in the order of its content; flat disks have nothing to do.
 
-        ``progress`` gets percentages on the event loop. Raises AccessDeniedError (open for reading only), another
-        NativeError by code, ClosedError. Cancelled, the library is asked to stop; what it has done stays done.
+        ``await`` the result, or watch it. ``progress`` gets percentages on the event loop. Raises AccessDeniedError
+        (open for reading only), another NativeError by code, ClosedError. Cancelled, the library is asked to stop; what
+        it has done stays done.
         """
-        await self._rebuild("Defragment", progress)
+        return Operation(functools.partial(self._rebuild, "Defragment"), progress)
 
-    async def _rebuild(self, name: str, progress: Callable[[int], object] | None) -> None:
+    async def _rebuild(self, name: str, tell: Tell) -> None:
         if self._mode:
             await self._call("Wait")
         with self._lent:
-            await self._calls.long(name, self._open_handle(name), path=self.path, progress=progress)
+            await self._calls.long(name, self._open_handle(name), path=self.path, progress=tell)
 
     async def _call(self, name: str, *args: int, keep: object = None, hold: Hold | None = None) -> None:
         await self._calls(name, self._open_handle(name), *args, path=self.path, keep=keep, hold=hold)

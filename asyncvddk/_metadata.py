@@ -1,26 +1,113 @@
-"""The disk database: the library's two-call length protocol as plain functions."""
+"""DiskMetadata: the disk database as an async mapping, on the library's two-call length protocol."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final, Protocol
+from typing import TYPE_CHECKING, Final, TypeVar, overload
 
-from asyncvddk.errors import NativeError
+from asyncvddk.errors import MetadataKeyError, NativeError
 from asyncvddk.native import _marshal, _memory
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable
+    from collections.abc import AsyncIterator, Awaitable, Mapping
+
+    from asyncvddk._calls import HandleCall
+
+D = TypeVar("D")
 
 _TOO_SMALL: Final = 24  # VIX_E_BUFFER_TOOSMALL: the answer to asking for the length
 
 
-class Call(Protocol):
-    """A call of one disk's handle, as ``AsyncDisk`` makes it."""
+class DiskMetadata:
+    """The disk database: what a disk keeps besides its data. Found as ``AsyncDisk.metadata``.
 
-    def __call__(self, name: str, *args: int, keep: object = None) -> Awaitable[None]:
-        """Call ``VixDiskLib_<name>(handle, *args)``."""
+    ::
+
+        await disk.metadata.set("backup.last", "2026-11-27")
+        print(await disk.metadata["backup.last"], await disk.metadata.get("no.such"))
+        async for key in disk.metadata:
+            print(key)
+
+    Keys are ASCII, named without the ``ddb.`` of the descriptor: ``adapterType``, ``uuid``, ``geometry.cylinders``; any
+    others are yours. Values are text; bytes that are no UTF-8 come as surrogates and go back as they came. Nothing is
+    stored here: each method asks the library. A child shows its parents' entries where it has none of its own.
+
+    There is no deletion: VDDK has none, and an empty value is the nearest to it.
+
+    All methods raise ClosedError and NativeError by code; ValueError for a key that is empty or for an embedded NUL,
+    before anything is called. Cancellation: as ``AsyncDisk``.
+    """
+
+    def __init__(self, call: HandleCall) -> None:
+        """Belongs to ``AsyncDisk``."""
+        self._call = call
+
+    def __getitem__(self, key: str) -> Awaitable[str]:
+        """Return an awaitable of the value. Raises MetadataKeyError, a KeyError, when it is awaited."""
+        return self._read(key)
+
+    @overload
+    async def get(self, key: str) -> str | None: ...
+    @overload
+    async def get(self, key: str, default: D) -> str | D: ...
+    async def get(self, key: str, default: D | None = None) -> str | D | None:
+        """Return the value, or ``default`` if there is no such key."""
+        try:
+            return await self._read(key)
+        except MetadataKeyError:
+            return default
+
+    async def contains(self, key: str) -> bool:
+        """Tell whether there is such a key."""
+        return await self.get(key) is not None
+
+    async def keys(self) -> list[str]:
+        """Return all keys, in the library's order."""
+        return list(_marshal.metadata_keys(await _sized(self._call, "GetMetadataKeys", keep=None)))
+
+    async def __aiter__(self) -> AsyncIterator[str]:
+        """Iterate over the keys that are there at the start."""
+        for key in await self.keys():
+            yield key
+
+    async def items(self) -> list[tuple[str, str]]:
+        """Return all keys with their values; each value is a call of its own."""
+        return [(key, await self._read(key)) for key in await self.keys()]
+
+    async def as_dict(self) -> dict[str, str]:
+        """Return a copy of all keys with their values."""
+        return dict(await self.items())
+
+    async def set(self, key: str, value: str) -> None:
+        """Create or replace an entry. Raises AccessDeniedError: the disk is open for reading only."""
+        await self.update({key: value})
+
+    async def update(self, entries: Mapping[str, str]) -> None:
+        """Create or replace several entries, one after the other; the first that fails ends it. Raises as ``set``.
+
+        All are checked before the first is written.
+        """
+        for texts in [(_key(key), _text(value, "value")) for key, value in entries.items()]:
+            await self._call("WriteMetadata", *map(_memory.bytes_address, texts), keep=texts)
+
+    async def _read(self, key: str) -> str:
+        native = _key(key)
+        data = await _sized(self._call, "ReadMetadata", _memory.bytes_address(native), keep=native)
+        return data.split(b"\0", 1)[0].decode("utf-8", "surrogateescape")
 
 
-async def _sized(call: Call, name: str, *args: int, keep: object) -> bytes:
+def _key(key: str) -> bytes:
+    """Return a key for C."""
+    if not key:
+        raise ValueError("key: it is empty")
+    return _text(key, "key")
+
+
+def _text(text: str, what: str) -> bytes:
+    """Return a text for C, bytes that were no UTF-8 as they were read."""
+    return _marshal.c_text(text, what, errors="surrogateescape")
+
+
+async def _sized(call: HandleCall, name: str, *args: int, keep: object) -> bytes:
     """Ask for the length, then for the content; ask again when it grew in between."""
     room = 0
     while True:
@@ -35,21 +122,3 @@ async def _sized(call: Call, name: str, *args: int, keep: object) -> bytes:
             if room or not needed.value:
                 return bytes(data)
         room = needed.value
-
-
-async def names(call: Call) -> list[str]:
-    """Return the names of all entries."""
-    return list(_marshal.metadata_keys(await _sized(call, "GetMetadataKeys", keep=None)))
-
-
-async def read(call: Call, name: str) -> str:
-    """Return one entry."""
-    key = _marshal.c_text(name, "name")
-    data = await _sized(call, "ReadMetadata", _memory.bytes_address(key), keep=key)
-    return data.split(b"\0", 1)[0].decode("utf-8", "surrogateescape")
-
-
-async def write(call: Call, name: str, value: str) -> None:
-    """Create or replace one entry."""
-    texts = _marshal.c_text(name, "name"), _marshal.c_text(value, "value")
-    await call("WriteMetadata", *map(_memory.bytes_address, texts), keep=texts)

@@ -23,7 +23,7 @@ class Opening(Generic[T]):
     """An open that has not happened yet.
 
     ``thing = await opening`` opens, and the caller closes it with ``await thing.aclose()``;
-    ``async with opening as thing`` opens and closes.
+    ``async with opening as thing`` opens and closes. Cancelled, nothing is left open.
     """
 
     def __init__(self, open_: Callable[[], Coroutine[Any, Any, T]]) -> None:
@@ -36,7 +36,7 @@ class Opening(Generic[T]):
         return self._open().__await__()
 
     async def __aenter__(self) -> T:
-        """Open and return the object."""
+        """Open and return the object. Raises what the method says that made this."""
         self._thing = await self._open()
         return self._thing
 

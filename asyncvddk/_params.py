@@ -48,10 +48,10 @@ class ConnectParams:
     """Where a remote disk is and who asks. A local (hosted) disk needs none.
 
     Who asks: either ``user`` and ``password``, or ``cookie``, the value of the SOAP session cookie
-    (``vmware_soap_session``) of a session that is logged in; ``user`` and ``key`` of the session may accompany it. The
-    interface knows no SAML token: log in with the token elsewhere (pyVmomi's ``LoginByToken``) and give the cookie of
+    (named vmware_soap_session) of a session that is logged in; ``user`` and ``key`` of the session may accompany it. The
+    interface knows no SAML token: log in with the token elsewhere (pyVmomi's LoginByToken) and give the cookie of
     that session. Of its other two kinds, SSPI exists on Windows only, and no public header says what a ticket is
-    (``VixDiskLibTicketIdCreds``), so neither is offered; ``vimApiVer``, a private field, is left empty.
+    (``VixDiskLibTicketIdCreds``), so neither is offered; the private field vimApiVer is left empty.
 
     Where it is: one of ``vmx_spec``, ``storage_object`` and ``datastore``.
 

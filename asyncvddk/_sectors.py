@@ -14,6 +14,8 @@ MIN_CHUNK_SECTORS: Final = 128
 """Smallest chunk of QueryAllocatedBlocks (VIXDISKLIB_MIN_CHUNK_SIZE)."""
 
 MAX_CHUNK_SECTORS: Final = 131072
+"""Largest one (VIXDISKLIB_MAX_CHUNK_SIZE)."""
+
 MAX_CHUNKS: Final = 524288
 """Most chunks in one query (VIXDISKLIB_MAX_CHUNK_NUMBER)."""
 
@@ -97,10 +99,10 @@ def whole_sectors(size: int) -> int:
 
 
 def check_chunk(chunk_size: int) -> int:
-    """Return a chunk size in sectors. Raises ValueError for one that the library would refuse."""
+    """Return a chunk size in sectors. Raises ValueError for one that a library may refuse: no power of two, too."""
     smallest, largest = MIN_CHUNK_SECTORS * SECTOR_SIZE, MAX_CHUNK_SECTORS * SECTOR_SIZE
-    if chunk_size % smallest or not smallest <= chunk_size <= largest:
-        raise ValueError(f"chunk_size={chunk_size}: a multiple of {smallest} in {smallest}..{largest} bytes is needed")
+    if not smallest <= chunk_size <= largest or chunk_size & (chunk_size - 1):
+        raise ValueError(f"chunk_size={chunk_size}: a power of two in {smallest}..{largest} bytes is needed")
     return chunk_size // SECTOR_SIZE
 
 

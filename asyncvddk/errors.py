@@ -24,7 +24,7 @@
             ├── DiskNotFoundError        there is no such disk
             ├── EncryptedDiskError       key missing or wrong
             ├── InvalidDiskError         no virtual disk, or a damaged one
-            ├── MetadataKeyError         the disk database has no such entry
+            ├── MetadataKeyError         the disk database has no such entry (also a KeyError)
             ├── NeedsRepairError         was not closed cleanly
             └── OutOfRangeError          access beyond the end
 
@@ -181,8 +181,8 @@ class InvalidDiskError(DiskError, codes=(9, 16018, 16061, 16062, 16063)):
     """The file is no virtual disk, or one that is damaged beyond use."""
 
 
-class MetadataKeyError(DiskError, codes=(16052,)):
-    """The disk database has no entry of that name."""
+class MetadataKeyError(DiskError, KeyError, codes=(16052,)):
+    """The disk database has no entry of that name; also a ``KeyError``."""
 
 
 class NeedsRepairError(DiskError, codes=(16006,)):

@@ -18,6 +18,20 @@ if TYPE_CHECKING:
 
 EXAMPLES = sorted((ROOT / "examples").glob("*.py"))
 
+PYTEST = ("-q", "-p", "no:cacheprovider", "-c", os.devnull, "-o", "asyncio_default_fixture_loop_scope=function")
+"""Options of pytest for an example that is a test, run outside of this repository."""
+
+
+def is_test(example: Path) -> bool:
+    """Tell whether an example is run by pytest."""
+    return example.stem.startswith("test_")
+
+
+def command(example: Path) -> list[str]:
+    """Return what a user types to run it, warnings being errors."""
+    options = ["-m", "pytest", *PYTEST] if is_test(example) else ["-X", "dev"]
+    return [sys.executable, "-W", "error", *options, str(example)]
+
 
 def expected(docstring: str) -> str:
     """Return what stands below ``Output::``."""
@@ -30,7 +44,7 @@ def test_example_prints_what_it_promises(example: Path, tmp_path: Path) -> None:
     docstring = ast.get_docstring(ast.parse(example.read_text()))
     assert docstring is not None
     ran = subprocess.run(
-        [sys.executable, "-W", "error", "-X", "dev", example],
+        command(example),
         cwd=tmp_path,
         env=os.environ | {"PYTHONPATH": str(ROOT)},
         capture_output=True,
@@ -38,7 +52,8 @@ def test_example_prints_what_it_promises(example: Path, tmp_path: Path) -> None:
         check=False,
     )
     assert ran.returncode == 0, ran.stderr
-    assert ran.stdout.strip() == expected(docstring)
+    printed = ran.stdout.splitlines()[-1].partition(" in ")[0] if is_test(example) else ran.stdout.strip()
+    assert printed == expected(docstring)
     assert list(tmp_path.iterdir()) == []
 
 

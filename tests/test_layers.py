@@ -23,9 +23,22 @@ PACKAGE = ROOT / "asyncvddk"
 
 LAYERS = (
     ("cli", "__main__"),
-    ("copy",),
+    ("copy", "testing"),
     ("",),  # asyncvddk/__init__.py: what users import, and what the layers above it may
-    ("_library", "_connection", "_disk", "_access", "_opening", "_closing", "_runtime", "_metadata", "_thumbprint"),
+    (
+        "_library",
+        "_connection",
+        "_disk",
+        "_access",
+        "_opening",
+        "_operation",
+        "_closing",
+        "_runtime",
+        "_metadata",
+        "_stream",
+        "_thumbprint",
+        "_allocated",
+    ),
     ("_worker", "_calls", "_port", "_ranges", "_sectors"),
     ("native",),
     ("errors", "models", "_params", "_config", "_secret", "_codes", "_events", "_version"),

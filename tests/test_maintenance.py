@@ -89,12 +89,12 @@ async def test_a_cancelled_clone_leaves_what_was_there(
     if overwrite:
         await connection.create(target, CreateParams(size=MIB))
     before = {file.name: file.read_bytes() for file in target.parent.iterdir()}
-    task: asyncio.Task[None]
+    task: asyncio.Future[None]
 
     def cancel(_percent: int) -> None:
         task.cancel()
 
-    task = asyncio.create_task(
+    task = asyncio.ensure_future(
         connection.clone(target, filled, disk_type=DiskType.MONOLITHIC_FLAT, overwrite=overwrite, progress=cancel)
     )
     with pytest.raises(asyncio.CancelledError):

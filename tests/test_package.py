@@ -16,7 +16,15 @@ if TYPE_CHECKING:
 
 def test_source_distribution_holds_sources_and_nothing_built(source_tree: Path) -> None:
     """Every C file is there, no compiled one, and the tests come along."""
-    for pattern in ("asyncvddk/**/*.[ch]", "asyncvddk/**/*.py", "tests/**/*.py", "tests/**/*.c"):
+    for pattern in (
+        "asyncvddk/**/*.[ch]",
+        "asyncvddk/**/*.py",
+        "*.py",
+        "asyncvddk/py.typed",
+        "examples/*.py",
+        "tests/**/*.py",
+        "tests/**/*.c",
+    ):
         ours = {path.relative_to(ROOT) for path in ROOT.glob(pattern)}
         assert ours
         assert ours == {path.relative_to(source_tree) for path in source_tree.glob(pattern)}
@@ -30,16 +38,17 @@ def test_wheel_is_for_every_python_3_on_its_platform(wheel: Path) -> None:
     assert platform.startswith(("linux_", "manylinux", "musllinux"))
 
 
-def test_wheel_holds_engine_core_types_and_command(wheel: Path) -> None:
+def test_wheel_holds_engine_core_types_command_and_fixtures(wheel: Path) -> None:
     """Installed, the package is complete: nothing is compiled or fetched later."""
     with zipfile.ZipFile(wheel) as archive:
         names = set(archive.namelist())
         entry = next(name for name in names if name.endswith(".dist-info/entry_points.txt"))
         commands = archive.read(entry).decode()
     library = {"asyncvddk/engine/lib64/libvixDiskLib.so.8", "asyncvddk/engine/include/vixDiskLib.h"}
-    assert library | {"asyncvddk/native/lib_core.so", "asyncvddk/py.typed"} <= names
+    assert library | {"asyncvddk/native/lib_core.so", "asyncvddk/py.typed", "_asyncvddk_pytest.py"} <= names
     assert any(name.endswith("/licenses/LICENSE") for name in names)
     assert "asyncvddk = asyncvddk.cli:main" in commands
+    assert "[pytest11]\nasyncvddk = _asyncvddk_pytest" in commands
 
 
 def test_version_is_written_in_one_place(wheel: Path) -> None:

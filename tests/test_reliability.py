@@ -27,7 +27,7 @@ async def test_failed_creation_that_is_cancelled_in_its_last_turn_removes_nothin
     async with Vddk(stub.root) as vddk, vddk.connect() as connection:
         stub.fail("Create", 12)
         with stub.gate("Create") as gate:
-            creating = asyncio.create_task(connection.create("/there.vmdk", CreateParams(size=512)))
+            creating = asyncio.ensure_future(connection.create("/there.vmdk", CreateParams(size=512)))
             await gate.arrival()
             drain = connection._calls.worker._port._drain
             gate.release()

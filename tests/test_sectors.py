@@ -86,7 +86,7 @@ def test_touching_blocks_of_several_queries_become_one() -> None:
     assert found == [Block(100, 100), Block(300, 200), Block(900, 9100)]
 
 
-@pytest.mark.parametrize("chunk_size", [0, 512, 65535, 65536 * 1025, -65536])
+@pytest.mark.parametrize("chunk_size", [0, 512, 65535, 3 * 65536, 2 * 65536 * 1024, -65536])
 def test_chunk_size_that_the_library_would_refuse_is_refused(chunk_size: int) -> None:
     """The message says which values are possible."""
     with pytest.raises(ValueError, match=f"chunk_size={chunk_size}.*65536"):

@@ -64,7 +64,7 @@ async def _facts(disk: AsyncDisk, path: Path) -> dict[str, Any]:
         "logical_sector_size": facts.logical_sector_size,
         "physical_sector_size": facts.physical_sector_size,
         "transport": disk.transport_mode,
-        "metadata": await disk.metadata(),
+        "metadata": await disk.metadata.as_dict(),
     }
 
 

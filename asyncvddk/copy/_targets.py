@@ -34,7 +34,7 @@ class Target(Protocol):
         """Write the parts of ``data`` that are not zero and return how many bytes that were.
 
         Several calls for different places run at once. ``data`` is contiguous, writable and the caller's
-        again afterwards, also when cancelled.
+        again afterwards, also when cancelled. What it raises ends the copy.
         """
         ...
 
@@ -56,7 +56,7 @@ class RawTarget:
         self._sync = sync
 
     async def __aenter__(self) -> Self:
-        """Make the file, without a name yet."""
+        """Make the file, without a name yet. Raises FileExistsError, another OSError."""
         self._file = _places.PendingFile(self.path, size=self.size, overwrite=self._overwrite)
         try:
             self._worker = Worker(f"to {self.path.name}")
@@ -66,7 +66,10 @@ class RawTarget:
         return self
 
     async def write(self, offset: int, data: memoryview) -> int:
-        """As ``Target.write``; the writes are made one after the other by a thread of this target."""
+        """As ``Target.write``; the writes are made one after the other by a thread of this target.
+
+        Raises OSError, as when the file system is full.
+        """
         memory = _memory.Pinned(data)
         args = (self._file.fd, memory.address, memory.length, offset, GRANULE)
         return self._checked(await self._worker.call(_core.WRITE_SPARSE, *args, keep=memory))
@@ -112,7 +115,7 @@ class VmdkTarget:
         self._sync = sync
 
     async def __aenter__(self) -> Self:
-        """Make the disk, not yet at its place, and open it."""
+        """Make the disk, not yet at its place, and open it. Raises FileExistsError, another OSError, NativeError."""
         self._folder = _places.PendingFolder(self.path, overwrite=self._overwrite)
         self._open = AsyncExitStack()
         try:
@@ -132,7 +135,7 @@ class VmdkTarget:
         return await self._open.enter_async_context(connection.open(inner, flags=OpenFlags.NONE))
 
     async def write(self, offset: int, data: memoryview) -> int:
-        """As ``Target.write``; in whole grains."""
+        """As ``Target.write``; in whole grains. Raises DiskFullError, another NativeError by code."""
         most = len(data) // VMDK_GRANULE // 2 + 2
         runs = array("Q", bytes(16 * most))
         address, _ = runs.buffer_info()

@@ -20,12 +20,13 @@ if TYPE_CHECKING:
 _SECTOR_SIZES_SINCE: Final = (7,)
 
 
-def c_text(text: str, what: str) -> bytes:
+def c_text(text: str, what: str, *, errors: str = "strict") -> bytes:
     """Return ``text`` as UTF-8 for C; ``what`` names it in errors, which never show it.
 
-    Raises ValueError: ``text`` has an embedded NUL, where C would end it.
+    ``errors`` says what becomes of characters that UTF-8 lacks, as for ``str.encode``. Raises ValueError: ``text`` has
+    an embedded NUL, where C would end it.
     """
-    return _refuse_nul(text.encode(), what)
+    return _refuse_nul(text.encode("utf-8", errors), what)
 
 
 def c_path(path: str | os.PathLike[str]) -> bytes:

@@ -54,6 +54,21 @@ def test_nth_call_fails_and_no_other(library: Path, tmp_path: Path) -> None:
         assert [session.code("Flush", handle) for _ in range(2)] == [7, 7]
 
 
+def test_synchronous_and_asynchronous_calls_can_be_counted_together(library: Path, tmp_path: Path) -> None:
+    """Read.any counts both; calls whose names only begin alike are others."""
+    with Session(library, tmp_path, "openEngine.fail = Read.any:3:8, Read:2:7") as session:
+        handle, done, buffer = session.open(session.connect()), Completions(), sectors(1)
+        where = (handle, c_uint64(0), c_uint64(1), buffer)
+        assert session.code("Read", *where) == 0
+        assert session.code("ReadMetadata", handle, b"adapterType", None, c_uint64(0), byref(c_uint64())) == 24
+        assert session.code("ReadAsync", *where, done.function, None) == VIX_ASYNC
+        assert session.code("Wait", handle) == 0
+        assert session.code("ReadAsync", *where, done.function, None) == FULL
+        assert session.code("Read", *where) == 7
+        assert session.code("Write", *where) == 0
+    assert done.results == [0]
+
+
 def test_failing_close_still_closes(library: Path, tmp_path: Path) -> None:
     """A Close or Disconnect that fails on demand has released all the same, as after a failed flush."""
     with Session(library, tmp_path, "openEngine.fail = Close:1:7,Disconnect:1:7") as session:

@@ -6,8 +6,9 @@
  * is no such file any more the call goes on.
  *
  * Number 0 is every call.  ReadAsync and WriteAsync fail or hang at once; ReadAsync.callback and WriteAsync.callback
- * accept the request and do so before its callback, which gets the code.  Counting starts with the first InitEx.  Names
- * and numbers of both keys are those of the functions that return a VixError, and Exit (which can hang only). */
+ * accept the request and do so before its callback, which gets the code.  Read.any counts Read and ReadAsync together, for
+ * tests that do not know which one a client uses; Write.any the same.  Counting starts with the first InitEx.  Names and
+ * numbers of both keys are those of the functions that return a VixError, and Exit (which can hang only). */
 #include "base/fault.h"
 
 #include <errno.h>
@@ -110,6 +111,18 @@ fault_forget (void)
   rule_count = 0;
 }
 
+/* True if a rule for name counts calls of function. */
+static bool
+is_meant (const char *name, const char *function)
+{
+  const size_t length = strcspn (name, ".");
+
+  if (strcmp (name + length, ".any") != 0)
+    return strcmp (name, function) == 0;
+  return strncmp (name, function, length) == 0
+         && (function[length] == '\0' || strcmp (function + length, "Async") == 0);
+}
+
 /* Waits for a writer, then for the end of what he writes.  The rule may be gone by then. */
 static void
 hang (const char *function, const char *path)
@@ -145,7 +158,7 @@ fault_count_call (const char *function)
     struct rule *rule = &rules[i];
     unsigned long call;
 
-    if (strcmp (rule->function, function) != 0)
+    if (!is_meant (rule->function, function))
       continue;
     call = atomic_fetch_add (&rule->calls, 1) + 1;
     if (rule->call != 0 && rule->call != call)
