@@ -48,7 +48,7 @@ class ConnectParams:
     """Where a remote disk is and who asks. A local (hosted) disk needs none.
 
     Who asks: either ``user`` and ``password``, or ``cookie``, the value of the SOAP session cookie
-    (named vmware_soap_session) of a session that is logged in; ``user`` and ``key`` of the session may accompany it. The
+    (vmware_soap_session) of a session that is logged in; ``user`` and ``key`` of the session may accompany it. The
     interface knows no SAML token: log in with the token elsewhere (pyVmomi's LoginByToken) and give the cookie of
     that session. Of its other two kinds, SSPI exists on Windows only, and no public header says what a ticket is
     (``VixDiskLibTicketIdCreds``), so neither is offered; the private field vimApiVer is left empty.
