@@ -225,7 +225,7 @@ async def test_a_server_lets_in_who_knows_what_it_asks(tmp_path: Path, path: Pat
             async with vddk.open_disk(name, params=good) as disk:
                 assert await disk.read_at(0, 5) == b"hello"
         wrong: Mapping[type[NativeError], list[dict[str, str | Secret]]] = {
-            NativeError: [{"password": Secret("wrong")}, {"user": "wrong"}, {"thumbprint": "AA"}],
+            NativeError: [{"password": Secret("wrong")}, {"user": "wrong"}, {"thumbprint": "AA:" * 19 + "AA"}],
             ConnectionFailedError: [{"server": "other.test"}],
             DiskNotFoundError: [{"vmx_spec": "moref=vm-2"}],
         }
