@@ -22,6 +22,10 @@ Connections
 closed local ones. ``vddk.open_disk`` does it all for one disk: it keeps the virtual machine from moving
 (``Vddk.access``), connects and opens, and undoes all of it when the disk is closed or a step fails.
 
+A password is a ``Secret``, which shows nowhere; its owner wipes it, no connection does. ``Vddk.thumbprint_of`` fetches
+a server's thumbprint, ``LibraryConfig`` has the library's configuration as values. Libraries from 6.5 to 9 are taken:
+an older one refuses what it does not know (``NotSupportedError``).
+
 What opens is an ``Opening``: ``async with`` it, or ``await`` it and close by ``await thing.aclose()``.
 
 Reading and writing
@@ -63,14 +67,17 @@ installed asyncvddk brings its fixtures to pytest.
 """
 
 from asyncvddk._access import Access
+from asyncvddk._config import LibraryConfig
 from asyncvddk._connection import Connection
 from asyncvddk._disk import AsyncDisk
 from asyncvddk._library import Vddk
 from asyncvddk._metadata import DiskMetadata
 from asyncvddk._opening import Opening
 from asyncvddk._operation import Operation
+from asyncvddk._params import ConnectParams, DatastoreFolder, StorageObject
 from asyncvddk._retry import RetryPolicy
 from asyncvddk._retrying import RetryingDisk
+from asyncvddk._secret import Secret
 from asyncvddk._stream import DiskStream
 from asyncvddk._version import __version__
 from asyncvddk.errors import (
@@ -105,14 +112,13 @@ from asyncvddk.errors import (
 from asyncvddk.models import (
     AdapterType,
     Block,
-    ConnectParams,
+    CleanupResult,
     CreateParams,
     DiskInfo,
     DiskType,
     Geometry,
+    HardwareVersion,
     OpenFlags,
-    Secret,
-    StorageObject,
 )
 
 __all__ = [
@@ -126,11 +132,13 @@ __all__ = [
     "Block",
     "CallTimeoutError",
     "ChainError",
+    "CleanupResult",
     "ClosedError",
     "ConnectParams",
     "Connection",
     "ConnectionFailedError",
     "CreateParams",
+    "DatastoreFolder",
     "DiskChangedError",
     "DiskError",
     "DiskExistsError",
@@ -143,8 +151,10 @@ __all__ = [
     "DiskType",
     "EncryptedDiskError",
     "Geometry",
+    "HardwareVersion",
     "InvalidArgumentError",
     "InvalidDiskError",
+    "LibraryConfig",
     "LibraryLoadError",
     "MetadataKeyError",
     "NativeError",

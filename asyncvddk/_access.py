@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Final, Self
 
 from asyncvddk._calls import Calls
@@ -10,12 +11,15 @@ from asyncvddk._closing import CloseOnce, Steps, undo
 from asyncvddk._events import Events
 from asyncvddk._worker import Worker, hold_cancellation
 from asyncvddk.errors import AccessLockedError
-from asyncvddk.native import _log, _marshal, _memory
+from asyncvddk.native import _marshal, _memory
+from asyncvddk.native._connect_params import connect_params
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from asyncvddk._closing import Abortable
+    from asyncvddk._params import ConnectParams
     from asyncvddk._worker import Hold
-    from asyncvddk.models import ConnectParams
     from asyncvddk.native._loader import Library
 
 DEFAULT_IDENTITY: Final = "asyncvddk"
@@ -31,24 +35,27 @@ _logger: Final = Events("asyncvddk")
 class NativeParams:
     """Connection parameters as the library wants them, their secrets masked in the log, until ``wipe``."""
 
-    def __init__(self, params: ConnectParams | None) -> None:
-        """Fill the structure; ``None`` (a local connection) is NULL."""
-        self._secrets = [s.reveal() for s in (params.password, params.cookie) if s] if params else []
-        self._native = _marshal.connect_params(params) if params else None
-        for secret in self._secrets:
-            _log.add_secret(secret)
+    def __init__(self, params: ConnectParams | None, library: Library, *, host_only: bool = False) -> None:
+        """Fill the structure; ``None`` (a local connection) is NULL. Raises ValueError, NotSupportedError."""
+        self._native = connect_params(params, library, host_only=host_only) if params else None
+        self._lent = 0
 
-    @property
-    def address(self) -> int:
-        """Address of the structure, 0 for a local connection."""
-        return self._native.address if self._native else 0
+    @contextmanager
+    def lent(self, worker: Worker) -> Iterator[int]:
+        """Lend the structure's address, 0 for a local connection, to one call on ``worker``.
+
+        A call whose thread was given up may use it for ever: then ``wipe`` leaves it as it is, secrets included.
+        """
+        runs = not worker.closed
+        self._lent += runs
+        try:
+            yield self._native.address if self._native else 0
+        finally:
+            self._lent -= runs and not worker.closed
 
     def wipe(self) -> None:
-        """Overwrite the secrets; no call may use the structure any more."""
-        for secret in self._secrets:
-            _log.drop_secret(secret)
-        self._secrets.clear()
-        if self._native:
+        """Overwrite the secrets; no call will use the structure any more."""
+        if self._native and not self._lent:
             self._native.wipe()
 
 
@@ -71,7 +78,7 @@ class Access:
     def __init__(self, calls: Calls, params: ConnectParams, identity: bytes, live: set[Abortable]) -> None:
         """Belongs to ``prepare``."""
         self._calls = calls
-        self._params = NativeParams(params)
+        self._params = NativeParams(params, calls.library)
         self._identity = identity
         self._key = (params.server, params.vmx_spec, params.storage_object, identity)
         self._fields = {"server": params.server, "vm": params.vmx_spec, "identity": identity.decode()}
@@ -143,8 +150,10 @@ class Access:
             raise await self._calls.error("EndAccess", answer)
 
     async def _raw(self, name: str, hold: Hold, *, needed: bool = True) -> int:
-        arguments = (self._params.address, _memory.bytes_address(self._identity))
-        return await self._calls.raw(name, *arguments, keep=(self._params, self._identity), hold=hold, needed=needed)
+        keep = (self._params, self._identity)
+        with self._params.lent(self._calls.worker) as address:
+            arguments = (address, _memory.bytes_address(self._identity))
+            return await self._calls.raw(name, *arguments, keep=keep, hold=hold, needed=needed)
 
     def abort(self, reason: str = "aborted by the program") -> None:
         """Give up the call that hangs, PrepareForAccess or EndAccess: who waits gets AbortedError at once.
@@ -176,5 +185,4 @@ class Access:
             _held[self._key] -= 1
         if self._calls.worker.given_up:
             _logger.warning("access_lock_left", **self._fields, effect="the virtual machine may not be relocated")
-        else:
-            self._params.wipe()  # else the call may still read them
+        self._params.wipe()

@@ -18,17 +18,19 @@ from asyncvddk._operation import Operation
 from asyncvddk._retry import retried
 from asyncvddk._runtime import RUNTIME
 from asyncvddk._worker import Hold, Worker, hold_cancellation
-from asyncvddk.errors import ClosedError
+from asyncvddk.errors import ClosedError, NotSupportedError
 from asyncvddk.models import AdapterType, DiskType, OpenFlags
 from asyncvddk.native import _marshal, _memory
+from asyncvddk.native._connect_params import read_connect_params
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from asyncvddk._closing import Abortable
     from asyncvddk._operation import Tell
+    from asyncvddk._params import ConnectParams
     from asyncvddk._retry import RetryPolicy
-    from asyncvddk.models import ConnectParams, CreateParams
+    from asyncvddk.models import CreateParams
     from asyncvddk.native._loader import Library
 
 
@@ -57,6 +59,7 @@ class Connection:
         self._live = live
         self._local = server is None
         self._retry = retry
+        self._flags = OpenFlags.NONE
         self._handle = 0
         self._cells: list[tuple[str, _memory.Cell]] = []  # what Open and ConnectEx are just making
         self._disks: set[AsyncDisk] = set()
@@ -82,7 +85,7 @@ class Connection:
             _marshal.c_text(text, name) if text is not None else None
             for text, name in ((snapshot, "snapshot"), (transport_modes, "transport_modes"))
         ]
-        native = NativeParams(params)
+        native = NativeParams(params, library)
         try:
             server = params.server if params else None
             connection = cls(library, native, live, server=server, call_timeout_s=call_timeout_s, retry=retry)
@@ -98,13 +101,24 @@ class Connection:
 
     async def _connect(self, texts: list[bytes | None], *, read_only: bool) -> None:
         cell = _memory.Cell()
-        addresses = [_memory.bytes_address(text) if text is not None else 0 for text in texts]
-        arguments = (self._params.address, read_only, *addresses, cell.address)
-        with self._makes("Disconnect", cell):
+        options = [int(read_only), *(_memory.bytes_address(text) if text is not None else 0 for text in texts)]
+        name = "ConnectEx" if "VixDiskLib_ConnectEx" in self._calls.library.bound else "Connect"
+        if name == "Connect":
+            self._connect_simply(texts, read_only=read_only)
+            options.clear()
+        with self._params.lent(self._calls.worker) as address, self._makes("Disconnect", cell):
             try:
-                await self._calls("ConnectEx", *arguments, keep=(cell, texts, self._params))
+                await self._calls(name, address, *options, cell.address, keep=(cell, texts, self._params))
             finally:
                 self._handle = cell.value
+
+    def _connect_simply(self, texts: list[bytes | None], *, read_only: bool) -> None:
+        """Do without ConnectEx: disks are opened for reading one by one; what Connect cannot say is refused."""
+        if any(texts):
+            raise NotSupportedError(
+                f"snapshot, transport_modes: they need VixDiskLib_ConnectEx, which {self._calls.library.file} lacks"
+            )
+        self._flags = OpenFlags.READ_ONLY if read_only else OpenFlags.NONE
 
     @contextmanager
     def _makes(self, ending: str, cell: _memory.Cell) -> Iterator[None]:
@@ -119,6 +133,25 @@ class Connection:
         """Leave what the library has open for us to the one who ends it."""
         disks = [("Close", disk.handle) for disk in self._disks]
         RUNTIME.left_open += [*disks, *self._cells, ("Disconnect", self._handle)]
+
+    async def connect_params(self) -> ConnectParams | None:
+        """Return the parameters of this connection as the library has them, ``None`` for a local one.
+
+        They are good for connecting once more; their secrets are new ones, which the caller wipes. VMware's
+        documentation does not say whether the library overwrites its own copy when it frees it (the open engine does).
+
+        Raises NotSupportedError (the library lacks the function, or tells less than a connection needs), another
+        NativeError by code, ClosedError.
+        """
+        handle, cell = self._connected("connect_params"), _memory.Cell()
+        if self._local:
+            return None
+        self._calls.address("FreeConnectParams")  # without it there is no way to give them back
+        try:
+            await self._calls("GetConnectParams", handle, cell.address, keep=cell)
+            return read_connect_params(cell.value, self._calls.library) if cell.value else None
+        finally:
+            self._calls.free("FreeConnectParams", cell.value)
 
     def open(self, path: str | os.PathLike[str], flags: OpenFlags = OpenFlags.NONE) -> Opening[AsyncDisk]:
         """Open a disk; ``async with`` or ``await`` the result.
@@ -137,7 +170,7 @@ class Connection:
         if not 0 <= flags < 1 << 32:
             raise ValueError(f"flags={flags}: a combination of OpenFlags is needed")
         native, cell = _marshal.c_path(name), _memory.Cell()
-        arguments = (self._connected("open"), _memory.bytes_address(native), int(flags), cell.address)
+        arguments = (self._connected("open"), _memory.bytes_address(native), int(flags | self._flags), cell.address)
         with self._steps:
             try:
                 with self._makes("Close", cell):
@@ -175,7 +208,7 @@ class Connection:
 
         async def run(tell: Tell) -> None:
             name = self._path(path)
-            native, struct = _marshal.c_path(name), _marshal.create_params(params)
+            native, struct = _marshal.c_path(name), _marshal.create_params(params, self._calls.library)
             arguments = (self._connected("create"), _memory.bytes_address(native), _memory.address_of(struct))
             unmake = functools.partial(self._unlink, name)
             with self._steps:
@@ -327,16 +360,12 @@ class Connection:
         await self._steps.over(hold)
         steps = Steps()
         steps.push(lambda: self._live.discard(self))
-        steps.push(self._wipe)
+        steps.push(self._params.wipe)
         steps.push(self._calls.worker.aclose)
         steps.push(lambda: self._disconnect(hold))
         for disk in self._disks:
             steps.push(disk.close_alone)
         await steps.aclose()
-
-    def _wipe(self) -> None:
-        if self._handle or not self._calls.worker.given_up:  # else ConnectEx may still read them
-            self._params.wipe()
 
     async def _disconnect(self, hold: Hold) -> None:
         if self._calls.worker.closed:

@@ -4,21 +4,25 @@ from __future__ import annotations
 
 import functools
 import math
+from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, Self, overload
 
 from asyncvddk import _fork
-from asyncvddk._access import DEFAULT_IDENTITY, Access, checked_identity
+from asyncvddk._access import DEFAULT_IDENTITY, Access, NativeParams, checked_identity
 from asyncvddk._calls import Calls
 from asyncvddk._closing import Steps, undo, undone_on_error
+from asyncvddk._config import LibraryConfig
 from asyncvddk._connection import Connection
+from asyncvddk._events import Events
 from asyncvddk._one_disk import OneDisk
 from asyncvddk._opening import Opening
 from asyncvddk._retry import retried
 from asyncvddk._runtime import RUNTIME
+from asyncvddk._thumbprint import fetch_thumbprint
 from asyncvddk._worker import Worker, hold_cancellation
-from asyncvddk.errors import ClosedError, InvalidArgumentError, UnsupportedError
-from asyncvddk.models import OpenFlags
+from asyncvddk.errors import ClosedError, InvalidArgumentError, NativeError, NotSupportedError, UnsupportedError
+from asyncvddk.models import CleanupResult, OpenFlags
 from asyncvddk.native import _core, _log, _marshal, _memory
 
 if TYPE_CHECKING:
@@ -28,12 +32,16 @@ if TYPE_CHECKING:
 
     from asyncvddk._closing import Abortable
     from asyncvddk._disk import AsyncDisk
+    from asyncvddk._params import ConnectParams
     from asyncvddk._retry import RetryPolicy
     from asyncvddk._retrying import RetryingDisk
-    from asyncvddk.models import ConnectParams
+    from asyncvddk._thumbprint import Algorithm
 
 _API_VERSIONS: Final = ((8, 0), (7, 0), (6, 7), (6, 5))
 """What we ask of InitEx, newest first: a library refuses a version newer than its own."""
+
+
+_logger = Events("asyncvddk")
 
 
 class Vddk:
@@ -41,7 +49,8 @@ class Vddk:
 
     ``libdir`` is the installation root of a VDDK, the folder that holds ``lib64``; default: the environment variable
     ``ASYNCVDDK_LIBDIR``, else the open engine of this package, which does local disks. ``config`` is the library's
-    configuration file.
+    configuration file, or a ``LibraryConfig``. Libraries from 6.5 to 9 are taken: sizes of structures and missing
+    functions are those of the library that is loaded.
 
     A process has one library. Any number of ``Vddk`` objects, on any event loops, share it: the first initialises it,
     the last ends it. Threads of the library do not survive ``fork``: start child processes by ``spawn``. In a child
@@ -64,12 +73,12 @@ class Vddk:
         self,
         libdir: str | os.PathLike[str] | None = None,
         *,
-        config: str | os.PathLike[str] | None = None,
+        config: str | os.PathLike[str] | LibraryConfig | None = None,
         call_timeout_s: float | None = None,
     ) -> None:
         """Find and load the library; nothing of it runs yet."""
-        self._config = Path(config).absolute() if config is not None else None
-        if self._config is not None and not self._config.is_file():
+        self._config = config if config is None or isinstance(config, LibraryConfig) else Path(config).absolute()
+        if isinstance(self._config, Path) and not self._config.is_file():
             raise FileNotFoundError(f"{self._config}: no such configuration file")
         self._call_timeout_s = _checked_timeout(call_timeout_s)
         self._library = RUNTIME.load(libdir)
@@ -86,12 +95,15 @@ class Vddk:
 
     @property
     def version(self) -> str | None:
-        """Version that the library gives in its log, as ``8.0.0``; ``None`` before ``async with``."""
-        return _log.library_version
+        """Version that the library gives in its log, as ``8.0.1``; before ``async with`` that of its file's name.
+
+        ``None`` when neither tells.
+        """
+        return ".".join(map(str, self._library.version)) or None
 
     @property
     def transport_modes(self) -> tuple[str, ...]:
-        """Transport modes of the library in its order of trial; empty before ``async with``."""
+        """Transport modes of the library in its order of trial; empty before ``async with``, or if it tells none."""
         return self._transport_modes
 
     async def __aenter__(self) -> Self:
@@ -108,11 +120,11 @@ class Vddk:
                     await self._begin(calls)
                     RUNTIME.users += 1
                 steps.push(lambda: self._leave(calls))
-                modes = _memory.text_at(await calls.raw("ListTransportModes"))
+                modes = await self._list_modes(calls)
         except BaseException:
             self._entered = False
             raise
-        self._transport_modes = tuple((modes or "").split(":"))
+        self._transport_modes = modes
         self._calls = calls
         return self
 
@@ -160,25 +172,41 @@ class Vddk:
 
     async def _initialise(self, calls: Calls) -> None:
         """Call InitEx with the newest version that the library accepts."""
-        config = _marshal.c_path(self._config) if self._config else b""
-        root = _marshal.c_path(self._library.root)
-        for number, version in enumerate(_API_VERSIONS, 1):
-            try:
-                await self._init_ex(calls, version, root, config)
-            except (UnsupportedError, InvalidArgumentError):
-                if number == len(_API_VERSIONS):
-                    raise
-            else:
-                RUNTIME.config = self._config
-                return
+        _log.library_version = None
+        given = self._config
+        with given.file() if isinstance(given, LibraryConfig) else nullcontext(given) as file:
+            texts = tuple(_marshal.c_path(path) for path in (self._library.root, file) if path)
+            for number, version in enumerate(_API_VERSIONS, 1):
+                try:
+                    await self._init(calls, version, texts)
+                except (UnsupportedError, InvalidArgumentError):
+                    if number == len(_API_VERSIONS):
+                        raise
+                else:
+                    RUNTIME.config = self._config
+                    return
 
-    async def _init_ex(self, calls: Calls, version: tuple[int, int], root: bytes, config: bytes) -> None:
-        texts = [_memory.bytes_address(text) if text else 0 for text in (root, config)]
-        arguments = (*version, *_core.LOG_CALLBACKS, *texts)
+    async def _init(self, calls: Calls, version: tuple[int, int], texts: tuple[bytes, ...]) -> None:
+        """Call InitEx, or Init where the library has only that: it cannot take a configuration file."""
+        root, config = [*map(_memory.bytes_address, texts), 0][:2]
+        name = "InitEx"
+        addresses: tuple[int, ...] = (root, config)
+        if "VixDiskLib_InitEx" not in self._library.bound:
+            if config:
+                raise NotSupportedError(f"config: {self._library.file} lacks VixDiskLib_InitEx, which would read it")
+            name, addresses = "Init", (root,)
+        arguments = (*version, *_core.LOG_CALLBACKS, *addresses)
         with hold_cancellation(shield=False) as hold:
-            await RUNTIME.lifecycle(calls, "InitEx", *arguments, keep=(root, config), hold=hold)
+            await RUNTIME.lifecycle(calls, name, *arguments, keep=texts, hold=hold)
             if hold:
                 await RUNTIME.lifecycle(calls, "Exit", hold=hold)
+
+    async def _list_modes(self, calls: Calls) -> tuple[str, ...]:
+        """Return the library's transport modes; none where it cannot list them."""
+        if "VixDiskLib_ListTransportModes" not in self._library.bound:
+            return ()
+        modes = _memory.text_at(await calls.raw("ListTransportModes"))
+        return tuple(modes.split(":")) if modes else ()
 
     async def _leave(self, calls: Calls) -> None:
         with hold_cancellation() as hold:
@@ -186,6 +214,42 @@ class Vddk:
                 RUNTIME.users -= 1
                 if RUNTIME.users == 0:
                     await RUNTIME.end(calls, hold)
+
+    async def cleanup(self, params: ConnectParams) -> CleanupResult:
+        """Remove what crashed sessions of this program left on a server: attached disks, redo logs.
+
+        Call it at the start of a program, before disks are opened there. Of ``params``, server and credentials count.
+        The library finds what to remove through records in its ``tmp_directory`` (see ``LibraryConfig``), so keep
+        that folder. Leftovers that could not be removed are in the result and in the log, and no error.
+
+        Raises NativeError by code (nothing was done), NotSupportedError, ValueError, ClosedError. Cancelled, it is
+        waited for.
+        """
+        calls, counts = self._in_use("cleanup"), (_memory.Cell(), _memory.Cell())
+        native = NativeParams(params, self._library, host_only=True)
+        try:
+            with native.lent(calls.worker) as address:
+                await calls("Cleanup", address, *(cell.address for cell in counts), keep=(native, counts))
+        except NativeError as exc:
+            if not counts[1].value:
+                raise
+            _logger.warning("cleanup_incomplete", remaining=counts[1].value, reason=str(exc))
+        finally:
+            native.wipe()
+        return CleanupResult(*(cell.value for cell in counts))
+
+    @staticmethod
+    async def thumbprint_of(
+        host: str, port: int = 443, *, algorithm: Algorithm = "sha1", timeout_s: float = 10.0
+    ) -> str:
+        """Return the thumbprint of a server's certificate, as ``ConnectParams.thumbprint`` takes it.
+
+        ``host`` is a name or an address, IPv6 with or without brackets. No library is needed. The certificate is not
+        verified: compare the result once with what the server's owner says, and keep it.
+
+        Raises ValueError, ConnectionError (not reachable, no TLS), TimeoutError. Cancelled, nothing is left open.
+        """
+        return await fetch_thumbprint(host, port, algorithm, timeout_s)
 
     def _in_use(self, what: str) -> Calls:
         _fork.refuse(f"Vddk.{what}")
@@ -213,9 +277,9 @@ class Vddk:
         the time limit of every native call of the connection and its disks; default: that of this object. With
         ``retry`` connecting, and opening disks, is tried again when it fails with a transient code.
 
-        Raises ValueError, ClosedError, CallTimeoutError, NativeError by code, NotSupportedError. VMware's library logs
-        in late: wrong credentials or a wrong thumbprint may show only at ``Connection.open``. Cancelled, no connection
-        is left.
+        Raises ClosedError, CallTimeoutError, NativeError by code, NotSupportedError (the library is too old for what is
+        asked), ValueError (also: a secret was wiped). VMware's library logs in late: wrong credentials or a wrong
+        thumbprint may show only at ``Connection.open``. Cancelled, no connection is left.
         """
         self._in_use("connect")
         modes = ":".join(transport_modes) if transport_modes is not None else None

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from asyncvddk._calls import Calls
+    from asyncvddk._config import LibraryConfig
     from asyncvddk._worker import Hold
     from asyncvddk.native import _memory
     from asyncvddk.native._loader import Library
@@ -38,7 +39,7 @@ class Runtime:
     def __init__(self) -> None:
         """Start with nothing loaded."""
         self.library: Library | None = None
-        self.config: Path | None = None
+        self.config: Path | LibraryConfig | None = None
         self.users = 0
         self.initialised = False
         self.left_open: list[tuple[str, int | _memory.Cell]] = []
@@ -60,7 +61,7 @@ class Runtime:
                 )
             return self.library
 
-    def check_config(self, config: Path | None) -> None:
+    def check_config(self, config: Path | LibraryConfig | None) -> None:
         """Refuse a second user who wants another configuration file than the first."""
         if self.initialised and config != self.config:
             raise VddkError(
@@ -81,6 +82,8 @@ class Runtime:
             self._hung = error
             raise
         self.initialised = name != "Exit"
+        if not self.initialised:
+            self.config = None  # it may hold secrets
 
     async def end(self, calls: Calls, hold: Hold) -> None:
         """Call Exit, unless a call that was given up may still be inside the library.

@@ -7,9 +7,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import IntEnum, IntFlag
+from typing import Final, NamedTuple
 
 SECTOR_SIZE = 512
 """Bytes of the unit in which VDDK counts; also for disks with 4 KiB sectors."""
+
+_SECTOR_SIZES: Final = (512, 4096)
 
 
 class DiskType(IntEnum):
@@ -46,6 +49,22 @@ class AdapterType(IntEnum):
     def _missing_(cls, value: object) -> AdapterType | None:
         """Take a number that no header names as an unknown adapter."""
         return cls.UNKNOWN if isinstance(value, int) else None
+
+
+class HardwareVersion(IntEnum):
+    """Version of the virtual hardware, as a new disk notes it (``VIXDISKLIB_HWVERSION_*``); a newer one is a number."""
+
+    WORKSTATION_4 = 3
+    WORKSTATION_5 = 4
+    ESX30 = 4
+    WORKSTATION_6 = 6
+    ESX4X = 7
+    ESX50 = 8
+    ESX51 = 9
+    ESX55 = 10
+    ESX60 = 11
+    ESX65 = 13
+    CURRENT = 13
 
 
 class OpenFlags(IntFlag):
@@ -104,98 +123,30 @@ class DiskInfo:
     physical_sector_size: int | None
 
 
-class Secret:
-    """A password, cookie or key: never printed, compared or pickled by accident.
+class CleanupResult(NamedTuple):
+    """What crashed sessions had left behind, counted by ``Vddk.cleanup``."""
 
-    ``reveal`` gives the text back; keep the result as short as possible.
-    """
-
-    __slots__ = ("_text",)
-
-    def __init__(self, text: str) -> None:
-        """Wrap ``text``."""
-        self._text = text
-
-    def reveal(self) -> str:
-        """Return the text itself."""
-        return self._text
-
-    def __repr__(self) -> str:
-        """Hide the text."""
-        return "Secret('***')"
-
-    def __bool__(self) -> bool:
-        """Tell whether there is any text."""
-        return bool(self._text)
-
-    def __reduce__(self) -> str | tuple[object, ...]:
-        """Refuse: a pickled secret would be plain text in a file."""
-        raise TypeError("a Secret cannot be pickled")
-
-    @classmethod
-    def of(cls, value: str | Secret | None) -> Secret | None:
-        """Wrap a plain string; leave a ``Secret`` and ``None`` as they are."""
-        return cls(value) if isinstance(value, str) else value
-
-
-@dataclass(frozen=True, slots=True)
-class StorageObject:
-    """A first-class disk (FCD) instead of a disk of a virtual machine; library 6.7 or newer."""
-
-    disk_id: str
-    datastore_moref: str
-    """Managed object of the datastore, as ``datastore-15``."""
-    snapshot_id: str | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class ConnectParams:
-    """Where a remote disk is and who asks. A local (hosted) disk needs none.
-
-    Either ``user`` and ``password``, or ``cookie`` (value of the SOAP session cookie; then ``user`` and ``password``
-    may accompany it), and either ``vmx_spec`` or ``storage_object``.
-    """
-
-    server: str
-    """Name or address of the vCenter or ESXi host."""
-    vmx_spec: str | None = None
-    """``moref=vm-16``, or ``dir/x.vmx?dcPath=...&dsName=...``."""
-    user: str | None = None
-    password: Secret | None = None
-    cookie: Secret | None = None
-    thumbprint: str | None = None
-    """SHA-1 of the server's certificate, 20 hexadecimal pairs with colons."""
-    port: int = 0
-    """TCP port of the SOAP service; 0 is the library's default, 443."""
-    nfc_port: int = 0
-    """TCP port of the NFC service; 0 is the library's default, 902."""
-    storage_object: StorageObject | None = None
-
-    def __post_init__(self) -> None:
-        """Refuse what crashes the native library: a missing server, user, password or disk."""
-        for name in ("password", "cookie"):
-            object.__setattr__(self, name, Secret.of(getattr(self, name)))
-        if not self.server:
-            raise ValueError("server: name or address of the vCenter or ESXi host is needed")
-        if not self.cookie and not (self.user and self.password):
-            raise ValueError("credentials: give user and password, or cookie")
-        if (self.vmx_spec is None) == (self.storage_object is None):
-            raise ValueError("give either vmx_spec (as 'moref=vm-16') or storage_object, not both or none")
-        for name, port in (("port", self.port), ("nfc_port", self.nfc_port)):
-            if not 0 <= port < 1 << 16:
-                raise ValueError(f"{name}={port}: a TCP port lies in 0..65535 (0: the library's default)")
+    cleaned: int
+    """Leftovers removed."""
+    remaining: int
+    """Leftovers that could not be removed."""
 
 
 @dataclass(frozen=True, slots=True)
 class CreateParams:
-    """What a new local disk shall be."""
+    """What a new local disk shall be. Raises ValueError."""
 
     size: int
     """Bytes, a multiple of 512, at least 512."""
     disk_type: DiskType = DiskType.MONOLITHIC_SPARSE
     adapter: AdapterType = AdapterType.SCSI_LSILOGIC
-    hw_version: int = 13
-    """Virtual hardware version; 13 is ESXi 6.5."""
+    hw_version: int = HardwareVersion.CURRENT
+    """Virtual hardware version, a ``HardwareVersion`` or a newer number."""
+    logical_sector_size: int | None = None
+    """Sector size that the disk shows to its machine, 512 or 4096 bytes; ``None`` is 512. Anything else than 512 needs
+    library 7.0 or newer."""
+    physical_sector_size: int | None = None
+    """Sector size that the disk says its storage has: as ``logical_sector_size``, and not below it; ``None``: equal."""
 
     def __post_init__(self) -> None:
         """Refuse what the library would cut to its own width."""
@@ -203,3 +154,9 @@ class CreateParams:
             raise ValueError(f"hw_version={self.hw_version}: a virtual hardware version lies in 1..65535")
         if not 0 < self.size < 1 << 63 or self.size % SECTOR_SIZE:
             raise ValueError(f"size={self.size}: a disk has a positive multiple of {SECTOR_SIZE} bytes, below 2**63")
+        sizes = (self.logical_sector_size, self.physical_sector_size)
+        for name, size in zip(("logical_sector_size", "physical_sector_size"), sizes, strict=True):
+            if size not in {None, *_SECTOR_SIZES}:
+                raise ValueError(f"{name}={size}: sectors have 512 or 4096 bytes")
+        if self.physical_sector_size is not None and self.physical_sector_size < (self.logical_sector_size or 0):
+            raise ValueError(f"physical_sector_size={self.physical_sector_size}: it is below logical_sector_size")

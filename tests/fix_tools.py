@@ -29,6 +29,7 @@ NBDINFO = Tool("nbdinfo", "libnbd-bin")
 SEVEN_ZIP = Tool("7z", "p7zip-full")
 GCC = Tool("gcc", "gcc")
 NM = Tool("nm", "binutils")
+OPENSSL = Tool("openssl", "openssl")
 
 
 def unavailable(reason: str) -> None:

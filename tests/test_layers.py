@@ -38,11 +38,12 @@ LAYERS = (
         "_runtime",
         "_metadata",
         "_stream",
+        "_thumbprint",
         "_allocated",
     ),
     ("_worker", "_calls", "_port", "_ranges", "_sectors", "_retry", "_watch", "_fork"),
     ("native",),
-    ("errors", "models", "_codes", "_events", "_version"),
+    ("errors", "models", "_params", "_config", "_secret", "_codes", "_events", "_version"),
 )
 """Top first. A module may import its own layer and those below."""
 
@@ -234,7 +235,7 @@ def test_all_is_sorted_and_equals_what_is_defined() -> None:
 
 def test_every_error_and_value_can_be_imported_from_the_package() -> None:
     """Users import from ``asyncvddk`` alone: the classes of errors and models are there."""
-    trees = [modules()["asyncvddk.errors"], modules()["asyncvddk.models"]]
+    trees = [modules()[f"asyncvddk.{name}"] for name in ("errors", "models", "_params", "_secret")]
     classes = {node.name for tree in trees for node in tree.body if isinstance(node, ast.ClassDef)}
     assert {name for name in classes if not name.startswith("_")} <= set(declared_all(modules()["asyncvddk"]) or [])
 

@@ -21,6 +21,7 @@ from asyncvddk import (
     Vddk,
     VddkError,
 )
+from asyncvddk.native import _log
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -109,6 +110,13 @@ def test_library_is_found_through_the_variable_and_through_its_lib64_folder(
     """The installation root is meant; its lib64 is understood."""
     monkeypatch.setenv("ASYNCVDDK_LIBDIR", str(stub.root / "lib64"))
     assert Vddk().library_file == stub.root / "lib64" / "libvixDiskLib.so.8"
+
+
+async def test_version_of_a_library_that_tells_none_is_its_files(stub: Stub, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Not that of a library that was in use before."""
+    monkeypatch.setattr(_log, "library_version", "6.5.0")
+    async with Vddk(stub.root) as vddk:
+        assert vddk.version == "8"
 
 
 async def test_library_is_not_usable_outside_its_block(stub: Stub) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import uuid
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pytest
@@ -12,8 +13,11 @@ from structlog.testing import capture_logs
 from asyncvddk import (
     AccessDeniedError,
     AccessLockedError,
+    CleanupResult,
+    ClosedError,
     ConnectParams,
     CreateParams,
+    DatastoreFolder,
     DiskNotFoundError,
     NativeError,
     Secret,
@@ -93,6 +97,51 @@ async def test_a_first_class_disk_is_opened_by_its_id(config: Path) -> None:
     )
     async with Vddk(config=config) as vddk, vddk.open_disk(FCD_ID, params=params) as disk:
         assert await disk.read_at(MIB, 1) == b"b"
+
+
+async def test_a_disk_in_a_folder_of_a_datastore_needs_no_machine(config: Path) -> None:
+    """With the specification of 8.0.1, which the engine has, in the place of a machine."""
+    params = ConnectParams(
+        "vc.example",
+        user="backup",
+        password=Secret(PASSWORD),
+        thumbprint=THUMBPRINT,
+        datastore=DatastoreFolder("datastore-15", "vm"),
+    )
+    async with Vddk(config=config) as vddk, vddk.connect(params) as connection:
+        async with connection.open("[ds 1] b.vmdk") as disk:
+            assert await disk.read_at(MIB, 1) == b"b"
+        found = await connection.connect_params()
+        assert found is not None
+        assert found.datastore == params.datastore
+
+
+async def test_the_parameters_of_a_connection_are_good_for_another_one(config: Path) -> None:
+    """They outlive it; a local connection has none, and a closed one tells none."""
+    async with Vddk(config=config) as vddk, vddk.connect() as local:
+        async with vddk.connect(PARAMS) as connection:
+            found = await connection.connect_params()
+        assert await local.connect_params() is None
+        with pytest.raises(ClosedError):
+            await connection.connect_params()
+        assert found is not None
+        assert found.password is not PARAMS.password
+        async with vddk.open_disk("[ds 1] a.vmdk", params=found) as disk:
+            assert disk.size == 4 * MIB
+        found.wipe()
+        with pytest.raises(ValueError, match="this Secret was wiped"):
+            await vddk.connect(found)
+
+
+async def test_clean_up_logs_in_and_tells_what_was_left(config: Path) -> None:
+    """The engine leaves nothing behind; whoever cannot log in learns it."""
+    async with Vddk(config=config) as vddk:
+        result = await vddk.cleanup(PARAMS)
+        assert result == CleanupResult(cleaned=0, remaining=0)
+        with pytest.raises(NativeError, match="VixDiskLib_Cleanup"):
+            await vddk.cleanup(replace(PARAMS, password=Secret("wrong")))
+    with pytest.raises(ClosedError):
+        await vddk.cleanup(PARAMS)
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import ctypes
 import struct
-from ctypes import c_bool, c_char_p, c_int, c_size_t, c_uint32, c_uint64, c_void_p
+from ctypes import c_bool, c_char, c_char_p, c_int, c_size_t, c_uint32, c_uint64, c_void_p
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -50,7 +50,8 @@ class LogMessage:
     worker: int
     level: int
     """0 log, 1 warning, 2 panic."""
-    text: str
+    data: bytearray
+    """The text, in UTF-8 as a rule; it may hold a secret."""
 
 
 def _load() -> ctypes.PyDLL:
@@ -118,8 +119,8 @@ SYNC: Final = address("core_sync")
 
 def pop_log() -> LogMessage | None:
     """Fetch the oldest waiting message of the library."""
-    head = _LogHead()
-    text = ctypes.create_string_buffer(_LOG_TEXT)
-    if not _log_pop(ctypes.byref(head), text, _LOG_TEXT):
+    head, data = _LogHead(), bytearray(_LOG_TEXT)
+    if not _log_pop(ctypes.byref(head), (c_char * _LOG_TEXT).from_buffer(data), _LOG_TEXT):
         return None
-    return LogMessage(head.tag, head.worker, head.level, text.value.decode("utf-8", "replace").rstrip())
+    del data[data.index(0) :]
+    return LogMessage(head.tag, head.worker, head.level, data)

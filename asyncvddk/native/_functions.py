@@ -53,6 +53,8 @@ class Function:
     """Version of the first header that has it."""
     optional: bool = False
     """A library may lack it: an older one, or one that offers only the reading and writing of disks."""
+    instead: str = ""
+    """Function that does in its place where it is missing, with less to say."""
     blocking: bool = True
     """It may wait for disk or network, or compute for long."""
 
@@ -66,7 +68,7 @@ _Logs = (LogFunc, LogFunc, LogFunc)
 
 FUNCTIONS: Final = (
     # The library.
-    Function("VixDiskLib_InitEx", (c_uint32, c_uint32, *_Logs, c_char_p, c_char_p), _MAIN),
+    Function("VixDiskLib_InitEx", (c_uint32, c_uint32, *_Logs, c_char_p, c_char_p), _MAIN, instead="VixDiskLib_Init"),
     Function("VixDiskLib_Init", (c_uint32, c_uint32, *_Logs, c_char_p), _MAIN, optional=True),
     Function("VixDiskLib_Exit", (), _MAIN, None),
     Function("VixDiskLib_ListTransportModes", (), _ANY, c_char_p, optional=True, blocking=False),
@@ -78,7 +80,12 @@ FUNCTIONS: Final = (
     Function("VixDiskLib_FreeConnectParams", (_Params,), _ANY, None, optional=True, blocking=False),
     Function("VixDiskLib_GetConnectParams", (Connection, POINTER(_Params)), _ANY, optional=True, blocking=False),
     Function("VixDiskLib_Connect", (_Params, POINTER(Connection)), _OPEN_CLOSE, optional=True),
-    Function("VixDiskLib_ConnectEx", (_Params, c_bool, c_char_p, c_char_p, POINTER(Connection)), _OPEN_CLOSE),
+    Function(
+        "VixDiskLib_ConnectEx",
+        (_Params, c_bool, c_char_p, c_char_p, POINTER(Connection)),
+        _OPEN_CLOSE,
+        instead="VixDiskLib_Connect",
+    ),
     Function("VixDiskLib_Disconnect", (Connection,), _OPEN_CLOSE),
     Function("VixDiskLib_PrepareForAccess", (_Params, c_char_p), _OPEN_CLOSE, optional=True),
     Function("VixDiskLib_EndAccess", (_Params, c_char_p), _OPEN_CLOSE, optional=True),
@@ -205,7 +212,7 @@ def bind(dll: ctypes.CDLL) -> Bound:
     their types. Raises LibraryLoadError: required functions are missing; the message names all of them.
     """
     pointers = {function.name: pointer for function in FUNCTIONS if (pointer := _find(dll, function))}
-    lacking = [f.name for f in FUNCTIONS if not f.optional and f.name not in pointers]
+    lacking = [f.name for f in FUNCTIONS if not f.optional and not {f.name, f.instead} & pointers.keys()]
     if lacking:
         raise LibraryLoadError(
             f"{dll._name}: not a usable VixDiskLib library, it lacks {_listing(lacking)}; "  # noqa: SLF001

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Final
 
 from asyncvddk._events import Events
 from asyncvddk.errors import LibraryLoadError
+from asyncvddk.native import _log
 from asyncvddk.native._functions import Bound, bind
 
 if TYPE_CHECKING:
@@ -27,9 +28,8 @@ VARIABLE: Final = "ASYNCVDDK_LIBDIR"
 ENGINE_ROOT: Final = Path(__file__).resolve().parent.parent / "engine"
 """Installation root of the bundled engine."""
 
-_NAMES: Final = (*(f"libvixDiskLib.so.{major}" for major in (9, 8, 7, 6)), "libvixDiskLib.so")
 _PLUGIN: Final = "libdiskLibPlugin.so"
-_MAJOR: Final = re.compile(r"libvixDiskLib\.so\.(\d+)")
+_NAME: Final = re.compile(r"libvixDiskLib\.so((?:\.\d+)*)")
 
 _logger = Events("asyncvddk")
 
@@ -43,8 +43,28 @@ class Library:
     root: Path
     """Installation root, the folder that holds ``lib64``: what ``InitEx`` wants as ``libDir``."""
     bound: Bound
-    major: int | None
-    """Major version by the file's name, ``None`` when it does not tell."""
+    named_version: tuple[int, ...]
+    """Version by the file's name, as (6, 7, 0) or (8,); empty when it does not tell."""
+
+    @property
+    def version(self) -> tuple[int, ...]:
+        """Version that the library told when it was initialised, else that of the file's name; empty: unknown."""
+        told = _log.library_version
+        return tuple(map(int, told.split("."))) if told else self.named_version
+
+    @property
+    def major(self) -> int | None:
+        """First number of the version, ``None`` when it is unknown."""
+        return next(iter(self.version), None)
+
+    def is_at_least(self, *version: int) -> bool:
+        """Tell whether the library is known to be of ``version`` or newer."""
+        return self.version >= version
+
+    def __str__(self) -> str:
+        """Say which one it is, as the end of a sentence."""
+        version = ".".join(map(str, self.version))
+        return f"{self.file} is {version or 'of unknown version'}"
 
     @property
     def can_async(self) -> bool:
@@ -76,8 +96,7 @@ def load(libdir: str | os.PathLike[str] | None = None) -> Library:
     except OSError as exc:
         raise LibraryLoadError(_advice(file, str(exc))) from exc
     _warn_of_missing_path(file.parent)
-    match = _MAJOR.search(file.name) or _MAJOR.search(name.name)
-    return Library(file, root, bind(dll), int(match[1]) if match else None)
+    return Library(file, root, bind(dll), _named_version(file) or _named_version(name))
 
 
 def _root(folder: Path) -> Path:
@@ -85,9 +104,15 @@ def _root(folder: Path) -> Path:
 
 
 def _candidates(root: Path) -> Iterator[Path]:
+    """Yield what may be the library: the newest version first, the name without a version last."""
     for folder in (root / "lib64", root):
-        yield from (folder / name for name in _NAMES)
-        yield from sorted(folder.glob("libvixDiskLib.so.*"), reverse=True)
+        names = [file for file in folder.glob("libvixDiskLib.so*") if _NAME.fullmatch(file.name)]
+        yield from sorted(names, key=lambda file: (_named_version(file), file.name), reverse=True)
+
+
+def _named_version(file: Path) -> tuple[int, ...]:
+    match = _NAME.fullmatch(file.name)
+    return tuple(map(int, match[1].split(".")[1:])) if match else ()
 
 
 def _find(root: Path) -> Path:

@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import re
 import threading
-from typing import Final
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
 
 from asyncvddk._events import Events
 from asyncvddk.native import _core
+
+if TYPE_CHECKING:
+    from asyncvddk._secret import Secret
 
 _logger = Events("asyncvddk.library")
 
@@ -34,27 +38,54 @@ _VERSION: Final = re.compile(r"VixDiskLib \((\d+(?:\.\d+)+)\)")
 library_version: str | None = None
 """What the library said of its version when it was initialised."""
 
-_secrets: Final[dict[str, int]] = {}
+_MASK: Final = b"***"
 
 
-def add_secret(text: str) -> None:
-    """Mask ``text`` in every message from now on; counted, so that each ``add_secret`` needs its ``drop_secret``."""
-    if text:
-        _secrets[text] = _secrets.get(text, 0) + 1
+@dataclass(slots=True, eq=False)
+class Hidden:
+    """A secret that no message shows; a copy, as its owner may wipe his own while the library still has one."""
+
+    data: bytearray
+    uses: int = 1
 
 
-def drop_secret(text: str) -> None:
-    """Take back one ``add_secret``."""
-    left = _secrets.pop(text, 0) - 1
-    if left > 0:
-        _secrets[text] = left
+_hidden: Final[list[Hidden]] = []
+"""The longest first: one may be the beginning of another."""
 
 
-def masked(text: str) -> str:
-    """Return ``text`` without the secrets in use, the longest first: one may be the beginning of another."""
-    for secret in sorted(_secrets, key=len, reverse=True):
-        text = text.replace(secret, "***")
-    return text
+def hide(secret: Secret) -> Hidden:
+    """Mask ``secret``, which is not empty, in every message from now on, until ``show`` gets what this returns."""
+    content = secret.view()
+    with _lock:
+        for hidden in _hidden:
+            if hidden.data == content:
+                hidden.uses += 1
+                return hidden
+        hidden = Hidden(bytearray(content))
+        _hidden.append(hidden)
+        _hidden.sort(key=lambda each: -len(each.data))
+        return hidden
+
+
+def show(hidden: Hidden) -> None:
+    """Take back one ``hide``; the last one overwrites the copy."""
+    with _lock:
+        hidden.uses -= 1
+        if not hidden.uses:
+            _hidden.remove(hidden)
+            hidden.data[:] = bytes(len(hidden.data))
+
+
+def masked(data: bytearray) -> str:
+    """Overwrite the secrets in use in ``data`` with ``***``, and return it as text."""
+    for hidden in _hidden:
+        at = data.find(hidden.data)
+        while at >= 0:
+            end = at + len(hidden.data)
+            data[at:end] = bytes(end - at)  # what follows is moved: nothing of the secret may stay behind its end
+            data[at:end] = _MASK
+            at = data.find(hidden.data, at + len(_MASK))
+    return data.decode("utf-8", "replace").rstrip()
 
 
 def drain() -> bool:
@@ -91,7 +122,7 @@ def warn(texts: list[str]) -> None:
 
 def _emit(message: _core.LogMessage) -> None:
     global library_version  # noqa: PLW0603  (one library for each process)
-    text = masked(message.text)
+    text = masked(message.data)
     if match := _VERSION.search(text):
         library_version = match[1]
     warning = message.level == 1 and not any(noise in text for noise in _NOISE)

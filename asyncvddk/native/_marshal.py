@@ -5,19 +5,19 @@ from __future__ import annotations
 import ctypes
 import os
 from array import array
-from ctypes import c_char_p
 from typing import TYPE_CHECKING, Final
 
+from asyncvddk.errors import NotSupportedError
 from asyncvddk.models import SECTOR_SIZE, AdapterType, DiskInfo, Geometry
-from asyncvddk.native import _constants as c
 from asyncvddk.native import _structs
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from asyncvddk.models import ConnectParams, CreateParams, DiskType, Secret
+    from asyncvddk.models import CreateParams, DiskType
+    from asyncvddk.native._loader import Library
 
-_SECTOR_SIZES_SINCE: Final = 7
+_SECTOR_SIZES_SINCE: Final = (7,)
 
 
 def c_text(text: str, what: str, *, errors: str = "strict") -> bytes:
@@ -46,120 +46,24 @@ def _refuse_nul(data: bytes, what: str) -> bytes:
     return data
 
 
-class NativeConnectParams:
-    """A filled ``VixDiskLibConnectParams`` and all memory that it points to, valid until :meth:`wipe`.
+def create_params(params: CreateParams, library: Library) -> _structs.CreateParams:
+    """Return the C form of ``params``, always in its 32-byte form, of which older libraries read the first 24.
 
-    The library copies what it keeps, but a running call may still read it: wipe after the last one.
+    Raises NotSupportedError: the sector sizes are not 512, and ``library`` is older than 7.0.
     """
-
-    def __init__(self, at: int | None = None) -> None:
-        """Take memory of our own, or the structure at address ``at`` that ``AllocateConnectParams`` gave.
-
-        What is at ``at`` stays the library's: the caller frees it, after :meth:`wipe`.
-        """
-        self._struct = _structs.ConnectParams() if at is None else _structs.ConnectParams.from_address(at)
-        self._texts: list[ctypes.Array[ctypes.c_char]] = []
-        self._secrets: list[ctypes.Array[ctypes.c_char]] = []
-
-    @property
-    def struct(self) -> _structs.ConnectParams:
-        """The structure itself."""
-        return self._struct
-
-    @property
-    def address(self) -> int:
-        """Address of the structure, for a call on another thread."""
-        return ctypes.addressof(self._struct)
-
-    def wipe(self) -> None:
-        """Overwrite password and cookie with zeros and clear the pointers to all texts. Idempotent.
-
-        What Python itself made of a secret on the way (``str``, ``bytes``) cannot be overwritten.
-        """
-        for secret in self._secrets:
-            ctypes.memset(secret, 0, len(secret))
-        for name in ("vmxSpec", "serverName", "thumbPrint"):
-            setattr(self._struct, name, None)
-        ctypes.memset(ctypes.byref(self._struct.creds), 0, ctypes.sizeof(_structs.Creds))
-        ctypes.memset(ctypes.byref(self._struct.spec), 0, ctypes.sizeof(_structs.Spec))
-        self._texts.clear()
-        self._secrets.clear()
-
-    def text(self, value: str | None, what: str) -> c_char_p:
-        """Return a pointer to a copy of ``value`` that lives as long as this object, NULL for ``None``."""
-        return _keep(self._texts, value, what)
-
-    def secret(self, value: Secret | None, what: str) -> c_char_p:
-        """As :meth:`text`; :meth:`wipe` overwrites the copy."""
-        return _keep(self._secrets, value.reveal() if value else None, what)
-
-
-def _keep(buffers: list[ctypes.Array[ctypes.c_char]], value: str | None, what: str) -> c_char_p:
-    """Copy ``value`` into a new buffer of ``buffers`` and return a pointer to it."""
-    if value is None:
-        return c_char_p()
-    buffers.append(ctypes.create_string_buffer(c_text(value, what)))
-    return ctypes.cast(buffers[-1], c_char_p)
-
-
-def connect_params(params: ConnectParams, at: int | None = None) -> NativeConnectParams:
-    """Return the C form of ``params``, in memory of our own or in the structure at ``at``.
-
-    Raises ValueError: a text has an embedded NUL.
-    """
-    native = NativeConnectParams(at)
-    try:
-        _fill(native, params)
-    except BaseException:
-        native.wipe()
-        raise
-    return native
-
-
-def _fill(native: NativeConnectParams, params: ConnectParams) -> None:
-    """Set every field that is ours to set."""
-    struct = native.struct
-    struct.vmxSpec = native.text(params.vmx_spec, "vmx_spec")
-    struct.serverName = native.text(params.server, "server")
-    struct.thumbPrint = native.text(params.thumbprint, "thumbprint")
-    struct.port = params.port
-    struct.nfcHostPort = params.nfc_port
-    _fill_credentials(native, params)
-    _fill_spec(native, params)
-
-
-def _fill_credentials(native: NativeConnectParams, params: ConnectParams) -> None:
-    """Choose the arm of ``creds``: a session cookie comes before user and password."""
-    struct = native.struct
-    if params.cookie:
-        struct.credType = c.VIXDISKLIB_CRED_SESSIONID
-        struct.creds.sessionId.cookie = native.secret(params.cookie, "cookie")
-        struct.creds.sessionId.userName = native.text(params.user, "user")
-        struct.creds.sessionId.key = native.secret(params.password, "password")
-    else:
-        struct.credType = c.VIXDISKLIB_CRED_UID
-        struct.creds.uid.userName = native.text(params.user, "user")
-        struct.creds.uid.password = native.secret(params.password, "password")
-
-
-def _fill_spec(native: NativeConnectParams, params: ConnectParams) -> None:
-    """Say what the connection leads to: a virtual machine, or a first-class disk."""
-    struct = native.struct
-    struct.specType = c.VIXDISKLIB_SPEC_VMX
-    if disk := params.storage_object:
-        struct.specType = c.VIXDISKLIB_SPEC_VSTORAGE_OBJECT
-        struct.spec.vStorageObjSpec.id = native.text(disk.disk_id, "disk_id")
-        struct.spec.vStorageObjSpec.datastoreMoRef = native.text(disk.datastore_moref, "datastore_moref")
-        struct.spec.vStorageObjSpec.ssId = native.text(disk.snapshot_id or None, "snapshot_id")
-
-
-def create_params(params: CreateParams) -> _structs.CreateParams:
-    """Return the C form of ``params``, always in its 32-byte form with 512-byte sectors."""
+    logical = params.logical_sector_size or 0
+    physical = params.physical_sector_size or logical
+    if max(logical, physical) > SECTOR_SIZE and not library.is_at_least(*_SECTOR_SIZES_SINCE):
+        raise NotSupportedError(
+            f"logical_sector_size, physical_sector_size: sectors of 4096 bytes need a library of version 7.0, {library}"
+        )
     return _structs.CreateParams(
         diskType=params.disk_type,
         adapterType=params.adapter,
         hwVersion=params.hw_version,
         capacity=params.size // SECTOR_SIZE,
+        logicalSectorSize=logical,
+        physicalSectorSize=physical,
     )
 
 
@@ -175,15 +79,15 @@ def disk_info(address: int, library_major: int | None) -> DiskInfo:
     is known to be at least 7.
     """
     info = _structs.Info.from_address(address)
-    tells = library_major is not None and library_major >= _SECTOR_SIZES_SINCE
+    tells = library_major is not None and (library_major,) >= _SECTOR_SIZES_SINCE
     return DiskInfo(
         size=info.capacity * SECTOR_SIZE,
         adapter=AdapterType(info.adapterType),
         links=info.numLinks,
         bios_geometry=_geometry(info.biosGeo),
         physical_geometry=_geometry(info.physGeo),
-        parent_hint=_text(info.parentFileNameHint),
-        uuid=_text(info.uuid),
+        parent_hint=text_of(info.parentFileNameHint),
+        uuid=text_of(info.uuid),
         logical_sector_size=(info.logicalSectorSize or None) if tells else None,
         physical_sector_size=(info.physicalSectorSize or None) if tells else None,
     )
@@ -194,7 +98,7 @@ def _geometry(geometry: _structs.Geometry) -> Geometry:
     return Geometry(geometry.cylinders, geometry.heads, geometry.sectors)
 
 
-def _text(data: bytes | None) -> str | None:
+def text_of(data: bytes | None) -> str | None:
     """Decode a text of the library; an empty one counts as none."""
     return os.fsdecode(data) if data else None
 

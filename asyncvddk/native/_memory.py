@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import ctypes
 import os
-from ctypes import c_char, c_int, c_ssize_t, c_uint64, c_void_p
+from ctypes import Array, c_char, c_int, c_size_t, c_ssize_t, c_uint64, c_void_p
 from typing import TYPE_CHECKING, Final
+
+from asyncvddk._secret import Secret
 
 if TYPE_CHECKING:
     from typing_extensions import Buffer
@@ -40,6 +42,30 @@ def copy_to(address: int, data: bytes) -> None:
 def text_at(address: int) -> str | None:
     """Copy the NUL-terminated text at ``address``; ``None`` for NULL."""
     return os.fsdecode(ctypes.string_at(address)) if address else None
+
+
+_strlen: Final = ctypes.CDLL(None).strlen
+_strlen.restype = c_size_t
+_strlen.argtypes = (c_void_p,)
+
+
+def secret_at(address: int | None) -> Secret | None:
+    """Copy the NUL-terminated text at ``address`` straight into a ``Secret``; ``None`` for NULL and for no text."""
+    length = _strlen(address) if address else 0
+    return Secret(memoryview((c_char * length).from_address(address)).cast("B")) if address and length else None
+
+
+def secret_copy(secret: Secret) -> Array[c_char]:
+    """Return a NUL-terminated copy of the content of ``secret``, made straight from it; ``overwrite`` it after use."""
+    pinned = Pinned(secret.view())
+    copy: Array[c_char] = (c_char * (pinned.length + 1))()
+    ctypes.memmove(copy, pinned.address, pinned.length)
+    return copy
+
+
+def overwrite(memory: Array[c_char]) -> None:
+    """Fill memory of C with zeros."""
+    ctypes.memset(memory, 0, ctypes.sizeof(memory))
 
 
 def address_of(struct: ctypes.Structure) -> int:

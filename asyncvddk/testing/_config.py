@@ -9,7 +9,8 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Final, Literal
 
-from asyncvddk.models import ConnectParams, Secret, StorageObject
+from asyncvddk._params import ConnectParams, StorageObject
+from asyncvddk._secret import Secret
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence

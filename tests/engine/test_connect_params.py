@@ -4,23 +4,20 @@ from __future__ import annotations
 
 import ctypes
 import os
-import re
 import secrets
 from ctypes import POINTER, byref, c_char_p, c_void_p
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 
 from tests.engine.session import FCD, PASSWORD, SESSION_ID, UID, USER, ConnectParams, Session, remote
+from tests.fix_memory import copies_in_memory
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
 
 OK, INVALID, INVALID_CONNECTION = 0, 3, 16054
-CHUNK = 1 << 20
-LARGEST = 1 << 30
-"""Bytes; larger areas of memory are reservations."""
 
 
 @pytest.fixture
@@ -96,26 +93,6 @@ def test_fields_that_the_caller_replaced_are_not_freed(session: Session) -> None
     assert copy.contents.vmx_spec == b"moref=vm-1"
     session.dll.VixDiskLib_FreeConnectParams(copy)
     assert text.value == b"theirs"
-
-
-def copies_in_memory(secret: bytes) -> set[int]:
-    """Return where a text stands in this process's writable memory."""
-    chunk, found = bytearray(CHUNK), set()
-    with Path("/proc/self/mem").open("rb", buffering=0) as memory:
-        for line in Path("/proc/self/maps").read_text().splitlines():
-            start, end = (int(part, 16) for part in line.split()[0].split("-"))
-            if "rw" not in line.split()[1] or "[v" in line or end - start > LARGEST:
-                continue
-            for offset in range(start, end, CHUNK):
-                chunk[:] = bytes(CHUNK)
-                view = memoryview(chunk)[: min(CHUNK, end - offset)]
-                try:
-                    os.preadv(memory.fileno(), [view], offset)
-                except OSError:
-                    continue
-                found |= {offset + match.start() for match in re.finditer(secret, chunk)}
-    chunk[:] = bytes(CHUNK)  # else what it holds is found by the next call, where freed memory is kept
-    return found
 
 
 @pytest.mark.skipif("ASYNCVDDK_TEST_ENGINE" in os.environ, reason="sanitizers keep what Python itself has freed")

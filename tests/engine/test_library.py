@@ -59,7 +59,7 @@ def test_nothing_connects_before_init_or_behind_exit(library: Path, tmp_path: Pa
 
 def test_version_line_has_the_form_that_clients_parse(session: Session) -> None:
     """The first line tells name, version and build."""
-    assert re.match(r"VMware VixDiskLib \(8\.0\.0\) Release build-\d+ .*open engine \d+\.\d+", session.logged[0])
+    assert re.match(r"VMware VixDiskLib \(8\.0\.1\) Release build-\d+ .*open engine \d+\.\d+", session.logged[0])
     assert session.logged[0].endswith("\n")
 
 

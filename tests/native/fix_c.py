@@ -64,13 +64,13 @@ def _arguments(text: str) -> tuple[str, ...]:
     return tuple(re.sub(r"\w+$", "", " ".join(argument.split())).strip() for argument in text.split(","))
 
 
-def run_c(folder: Path, statements: Iterable[str]) -> list[str]:
+def run_c(folder: Path, statements: Iterable[str], *defines: str) -> list[str]:
     """Compile a program that includes the header and runs ``statements``; return the lines that it prints."""
     source, program = folder / "probe.c", folder / "probe"
     body = "\n".join(f"  {statement}" for statement in statements)
     source.write_text(f'#include <stdio.h>\n#include "vixDiskLib.h"\nint\nmain (void)\n{{\n{body}\n}}\n')
     warnings = ("-std=c17", "-Wall", "-Wextra", "-Werror")
-    _compile(*warnings, f"-I{HEADER.parent}", source, "-o", program)
+    _compile(*warnings, *(f"-D{macro}" for macro in defines), f"-I{HEADER.parent}", source, "-o", program)
     return subprocess.run([program], check=True, capture_output=True, text=True).stdout.splitlines()
 
 

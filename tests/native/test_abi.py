@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from asyncvddk._codes import SYMBOLS
-from asyncvddk.models import SECTOR_SIZE, AdapterType, DiskType, OpenFlags
+from asyncvddk.models import SECTOR_SIZE, AdapterType, DiskType, HardwareVersion, OpenFlags
 from asyncvddk.native import _constants, _structs
 from asyncvddk.native._functions import FUNCTIONS, bind
 from tests.native.fix_c import HEADER, engine_library, exported_symbols, parse_header, run_c
@@ -80,6 +80,7 @@ def test_error_codes_equal_the_headers(tmp_path: Path) -> None:
     ("pattern", "prefix", "enum", "ours_only"),
     [
         pytest.param(r"VIXDISKLIB_DISK_\w+", "VIXDISKLIB_DISK_", DiskType, set(), id="disk-types"),
+        pytest.param(r"VIXDISKLIB_HWVERSION_\w+", "VIXDISKLIB_HWVERSION_", HardwareVersion, set(), id="hardware"),
         pytest.param(r"VIXDISKLIB_ADAPTER_\w+", "VIXDISKLIB_ADAPTER_", AdapterType, set(), id="adapters"),
         pytest.param(r"VIXDISKLIB_FLAG_OPEN_(?!\w*_MASK)\w+", "VIXDISKLIB_FLAG_OPEN_", OpenFlags, {"NONE"}, id="flags"),
     ],
@@ -88,7 +89,7 @@ def test_public_enumerations_equal_the_headers(
     tmp_path: Path,
     pattern: str,
     prefix: str,
-    enum: type[DiskType | AdapterType | OpenFlags],
+    enum: type[DiskType | AdapterType | HardwareVersion | OpenFlags],
     ours_only: set[str],
 ) -> None:
     """The members of the public enumeration are the enumerators of the header, with their numbers."""
@@ -99,7 +100,7 @@ def test_public_enumerations_equal_the_headers(
 def test_constants_equal_the_headers(tmp_path: Path) -> None:
     """Every other constant of the header is in ``_constants`` under its C name, and no other is."""
     ours = {name: value for name, value in vars(_constants).items() if name.startswith("VIX")}
-    others = r"(?!VIXDISKLIB_(DISK|ADAPTER|FLAG_OPEN)_)(VIXDISKLIB_\w+|VIX_OK|VIX_ASYNC)"
+    others = r"(?!VIXDISKLIB_(DISK|ADAPTER|HWVERSION|FLAG_OPEN)_)(VIXDISKLIB_\w+|VIX_OK|VIX_ASYNC)"
     mask = "VIXDISKLIB_FLAG_OPEN_COMPRESSION_MASK"
     assert ours == header_values(tmp_path, f"{others}|{mask}")
 
@@ -130,6 +131,19 @@ def test_structure_lies_in_memory_as_the_compiler_lays_it(tmp_path: Path, name: 
     assert ctypes.sizeof(cls) == int(size)
     measured = [tuple(map(int, row.split())) for row in rows]
     assert [(offset, length) for _, offset, length in fields] == measured
+
+
+@pytest.mark.parametrize(
+    ("generation", "sizes"),
+    [(60500, [80, 24, 56]), (60700, [128, 24, 56]), (70000, [128, 32, 64]), (80001, [128, 32, 64])],
+)
+def test_the_header_has_the_layouts_of_older_libraries(tmp_path: Path, generation: int, sizes: list[int]) -> None:
+    """By VDDK_GENERATION, for tests and for clients that keep to one."""
+    names = ("VixDiskLibConnectParams", "VixDiskLibCreateParams", "VixDiskLibInfo")
+    printed = run_c(
+        tmp_path, [f'printf ("%zu\\n", sizeof ({name}));' for name in names], f"VDDK_GENERATION={generation}"
+    )
+    assert [int(line) for line in printed] == sizes
 
 
 def test_a_structure_of_another_layout_is_refused_at_definition() -> None:

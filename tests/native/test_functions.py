@@ -76,6 +76,16 @@ def test_a_library_that_lacks_one_required_function_is_refused(tmp_path: Path) -
         bind(stub_library(tmp_path, ALL - {"VixDiskLib_Flush"}))
 
 
+@pytest.mark.parametrize("name", ["InitEx", "ConnectEx"])
+def test_a_simple_form_does_where_the_extended_one_is_missing(tmp_path: Path, name: str) -> None:
+    """A library may have Init or InitEx, Connect or ConnectEx; one of them it needs."""
+    extended, simple = f"VixDiskLib_{name}", f"VixDiskLib_{name.removesuffix('Ex')}"
+    assert extended in bind(stub_library(tmp_path, ALL - {extended})).missing
+    (tmp_path / "neither").mkdir()
+    with pytest.raises(LibraryLoadError, match=f"it lacks {extended};"):
+        bind(stub_library(tmp_path / "neither", ALL - {extended, simple}))
+
+
 def test_a_name_that_no_header_has_is_a_programming_error(tmp_path: Path) -> None:
     """A typo is not taken for an old library."""
     bound = bind(stub_library(tmp_path, ALL))

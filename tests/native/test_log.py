@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import pytest
 from structlog.testing import capture_logs
 
-from asyncvddk import NativeError, Vddk
+from asyncvddk import NativeError, Secret, Vddk
 from asyncvddk.native import _core, _log
 
 if TYPE_CHECKING:
@@ -22,8 +22,8 @@ async def test_messages_are_debug_events_with_their_connection() -> None:
     """The library's text, and which of our threads it came from."""
     with capture_logs() as logs:
         async with Vddk() as vddk:
-            assert vddk.version == "8.0.0"
-    banner = next(log for log in logs if "VixDiskLib (8.0.0)" in log["text"])
+            assert vddk.version == "8.0.1"
+    banner = next(log for log in logs if "VixDiskLib (8.0.1)" in log["text"])
     assert (banner["log_level"], banner["connection"]) == ("debug", "vddk-library")
 
 
@@ -45,17 +45,27 @@ async def test_warning_of_a_call_that_failed_is_in_its_error_and_not_logged_as_w
 
 def test_secrets_are_masked_as_often_as_they_are_in_use() -> None:
     """Two connections with one password: masked until both are closed."""
-    _log.add_secret("hunter2")
-    _log.add_secret("hunter2")
-    _log.drop_secret("hunter2")
-    assert _log.masked("login as me with hunter2") == "login as me with ***"
-    _log.drop_secret("hunter2")
-    assert _log.masked("hunter2") == "hunter2"
+    hidden = [_log.hide(Secret("hunter2")) for _ in range(2)]
+    _log.show(hidden[0])
+    assert _log.masked(bytearray(b"login as me with hunter2\n")) == "login as me with ***"
+    _log.show(hidden[1])
+    assert _log.masked(bytearray(b"hunter2")) == "hunter2"
+    assert hidden[1].data == bytes(7)
+
+
+def test_masking_leaves_nothing_of_a_secret_in_the_message() -> None:
+    """Several at once, one the beginning of another, one that the mask itself contains."""
+    hidden = [_log.hide(Secret(text)) for text in ("geheim", "geheimer", "*")]
+    message = bytearray(b"geheimer geheim *geheim geheimgeheim")
+    assert _log.masked(message) == "********* ********* ************ ******************"
+    for each in hidden:
+        _log.show(each)
+    assert b"geheim" not in message
 
 
 async def test_phone_home_noise_is_no_warning(monkeypatch: pytest.MonkeyPatch) -> None:
     """VDDK says harmless things as warnings."""
-    message = _core.LogMessage(tag=0, worker=0, level=1, text="VDDK_PhoneHome: Get CEIP status failed")
+    message = _core.LogMessage(tag=0, worker=0, level=1, data=bytearray(b"VDDK_PhoneHome: Get CEIP status failed"))
     monkeypatch.setattr(_core, "pop_log", iter([message, None]).__next__)
     with capture_logs() as logs:
         _log.drain()

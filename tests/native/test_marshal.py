@@ -1,4 +1,4 @@
-"""Models become C structures and come back without loss, and no secret stays behind."""
+"""Models become C structures and come back without loss."""
 
 from __future__ import annotations
 
@@ -8,157 +8,22 @@ from pathlib import Path
 
 import pytest
 
-from asyncvddk.models import (
-    AdapterType,
-    ConnectParams,
-    CreateParams,
-    DiskInfo,
-    DiskType,
-    Geometry,
-    Secret,
-    StorageObject,
-)
-from asyncvddk.native import _constants as c
-from asyncvddk.native import _structs
+from asyncvddk.errors import NotSupportedError
+from asyncvddk.models import AdapterType, CreateParams, DiskInfo, DiskType, Geometry
+from asyncvddk.native import _log, _structs
+from asyncvddk.native._functions import Bound
+from asyncvddk.native._loader import Library
 from asyncvddk.native._marshal import (
     block_list,
     block_pairs,
     c_path,
     c_text,
-    connect_params,
     create_params,
     disk_info,
     metadata_keys,
 )
 
 ALL_ONES = 0xFFFF_FFFF
-
-
-def by_password() -> ConnectParams:
-    """Return the parameters of a virtual machine, reached with user and password."""
-    return ConnectParams(
-        server="vc.example",
-        vmx_spec="moref=vm-16",
-        user="jürgen",
-        password=Secret("pässword"),
-        thumbprint="AA:BB",
-        port=8443,
-        nfc_port=9902,
-    )
-
-
-def string_bytes(pointer: int, length: int) -> bytes:
-    """Return memory as it is."""
-    return ctypes.string_at(pointer, length)
-
-
-def address_in(struct: ctypes.Structure, offset: int) -> int:
-    """Return the pointer at ``offset`` of a structure."""
-    return ctypes.c_uint64.from_address(ctypes.addressof(struct) + offset).value
-
-
-def test_user_and_password_fill_their_arm() -> None:
-    """Every field of a virtual machine's parameters arrives in UTF-8, the others stay zero."""
-    struct = connect_params(by_password()).struct
-    assert struct.vmxSpec == b"moref=vm-16"
-    assert struct.serverName == b"vc.example"
-    assert struct.thumbPrint == b"AA:BB"
-    assert struct.credType == c.VIXDISKLIB_CRED_UID
-    assert struct.creds.uid.userName == "jürgen".encode()
-    assert struct.creds.uid.password == "pässword".encode()
-    assert (struct.port, struct.nfcHostPort) == (8443, 9902)
-    assert struct.specType == c.VIXDISKLIB_SPEC_VMX
-    assert (struct.privateUse, struct.vimApiVer, struct.reserved, struct.state) == (0, None, b"", None)
-    assert struct.spec.vStorageObjSpec.id is None
-
-
-def test_a_session_cookie_fills_its_arm() -> None:
-    """A cookie comes before user and password, which accompany it."""
-    params = ConnectParams("vc", vmx_spec="moref=2", user="u", password=Secret("p"), cookie=Secret("52e2"))
-    struct = connect_params(params).struct
-    assert struct.credType == c.VIXDISKLIB_CRED_SESSIONID
-    creds = struct.creds.sessionId
-    assert (creds.cookie, creds.userName, creds.key) == (b"52e2", b"u", b"p")
-
-
-def test_a_cookie_alone_leaves_user_and_password_null() -> None:
-    """What was not given is NULL, not an empty text."""
-    struct = connect_params(ConnectParams("vc", vmx_spec="moref=2", cookie=Secret("52e2"))).struct
-    assert (struct.thumbPrint, struct.creds.sessionId.userName, struct.creds.sessionId.key) == (None,) * 3
-
-
-@pytest.mark.parametrize(
-    ("snapshot", "expected"),
-    [("snap-1", b"snap-1"), ("", None), (None, None)],
-    ids=["given", "empty", "none"],
-)
-def test_a_first_class_disk_fills_its_spec(snapshot: str | None, expected: bytes | None) -> None:
-    """The spec type says first-class disk and no virtual machine is named; no snapshot is NULL."""
-    disk = StorageObject("fcd-1", "datastore-15", snapshot)
-    params = ConnectParams("vc", user="u", password=Secret("p"), storage_object=disk)
-    struct = connect_params(params).struct
-    spec = struct.spec.vStorageObjSpec
-    assert struct.specType == c.VIXDISKLIB_SPEC_VSTORAGE_OBJECT
-    assert struct.vmxSpec is None
-    assert (spec.id, spec.datastoreMoRef, spec.ssId) == (b"fcd-1", b"datastore-15", expected)
-
-
-def test_parameters_can_fill_a_structure_that_the_library_allocated() -> None:
-    """The fields that are the library's own stay as it set them."""
-    theirs = _structs.ConnectParams(state=77)
-    native = connect_params(by_password(), at=ctypes.addressof(theirs))
-    assert native.address == ctypes.addressof(theirs)
-    assert (theirs.serverName, theirs.state) == (b"vc.example", 77)
-
-
-def test_wiping_overwrites_the_memory_of_every_secret() -> None:
-    """Where password and cookie were there are zeros, while the memory is still ours."""
-    params = ConnectParams("vc", vmx_spec="moref=2", user="u", password=Secret("pass"), cookie=Secret("cook"))
-    native = connect_params(params)
-    creds = _structs.ConnectParams.creds.offset
-    cookie, key = (address_in(native.struct, creds + offset) for offset in (0, 16))
-    assert (string_bytes(cookie, 5), string_bytes(key, 5)) == (b"cook\0", b"pass\0")
-    kept = native._secrets.copy()
-    native.wipe()
-    assert (string_bytes(cookie, 5), string_bytes(key, 5)) == (bytes(5), bytes(5))
-    assert len(kept) == 2
-
-
-def test_wiping_leaves_no_pointer_to_freed_memory() -> None:
-    """After a wipe the structure names nothing; a second wipe is harmless."""
-    native = connect_params(by_password())
-    native.wipe()
-    native.wipe()
-    struct = native.struct
-    assert (struct.vmxSpec, struct.serverName, struct.thumbPrint) == (None, None, None)
-    assert string_bytes(ctypes.addressof(struct.creds), 24) == bytes(24)
-    assert string_bytes(ctypes.addressof(struct.spec), 24) == bytes(24)
-
-
-def test_a_wiped_structure_of_the_library_names_none_of_our_memory() -> None:
-    """The library may read or free its structure afterwards without meeting a pointer of ours."""
-    theirs = _structs.ConnectParams()
-    connect_params(by_password(), at=ctypes.addressof(theirs)).wipe()
-    assert theirs.serverName is None
-    assert theirs.creds.uid.password is None
-
-
-def test_an_embedded_nul_is_refused_without_showing_the_text() -> None:
-    """C would cut the text there: the error names the field, never its content."""
-    params = ConnectParams("vc", vmx_spec="moref=2", user="u", password=Secret("hun\0ter2"))
-    with pytest.raises(ValueError, match=r"^password: it has an embedded NUL character$"):
-        connect_params(params)
-
-
-def test_refused_parameters_leave_nothing_in_the_librarys_structure() -> None:
-    """A failure half way does not leave pointers behind."""
-    theirs = _structs.ConnectParams()
-    with pytest.raises(ValueError, match=r"^user: "):
-        connect_params(
-            ConnectParams("vc", vmx_spec="moref=2", user="\0", password=Secret("p")),
-            at=ctypes.addressof(theirs),
-        )
-    assert theirs.serverName is None
 
 
 def test_text_is_utf8_and_path_is_the_file_systems() -> None:
@@ -177,13 +42,46 @@ def test_a_path_that_c_would_misread_is_refused(path: str) -> None:
         c_path(path)
 
 
+def library(*version: int) -> Library:
+    """Return a library of that version, by its file's name."""
+    return Library(Path("/lib64/libvixDiskLib.so"), Path("/"), Bound("libvixDiskLib.so", {}), version)
+
+
+@pytest.fixture(autouse=True)
+def nobody_told_a_version(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Forget what a library said in an earlier test."""
+    monkeypatch.setattr(_log, "library_version", None)
+
+
 def test_create_params_count_sectors_and_keep_sector_sizes_at_the_default() -> None:
     """Bytes become sectors; the fields that older libraries do not know are zero."""
     params = CreateParams(3 << 40, DiskType.VMFS_FLAT, AdapterType.IDE, hw_version=10)
-    struct = create_params(params)
+    struct = create_params(params, library(6, 5))
     assert (struct.diskType, struct.adapterType, struct.hwVersion) == (5, 1, 10)
     assert struct.capacity == (3 << 40) // 512
     assert (struct.logicalSectorSize, struct.physicalSectorSize) == (0, 0)
+
+
+@pytest.mark.parametrize(
+    ("logical", "physical", "expected"),
+    [(4096, None, (4096, 4096)), (None, 4096, (0, 4096)), (512, 512, (512, 512))],
+    ids=["logical", "physical", "small"],
+)
+def test_sector_sizes_reach_libraries_that_know_them(
+    logical: int | None, physical: int | None, expected: tuple[int, int]
+) -> None:
+    """From 7.0 on; a disk that shows large sectors never says that its storage has smaller ones."""
+    params = CreateParams(4096, logical_sector_size=logical, physical_sector_size=physical)
+    struct = create_params(params, library(7, 0))
+    assert (struct.logicalSectorSize, struct.physicalSectorSize) == expected
+
+
+@pytest.mark.parametrize("version", [(6, 7), ()], ids=["old", "unknown"])
+def test_sector_sizes_that_a_library_would_not_see_are_refused(version: tuple[int, ...]) -> None:
+    """An older one would make a disk of another kind; 512 is what it makes anyway."""
+    create_params(CreateParams(4096, logical_sector_size=512), library(*version))
+    with pytest.raises(NotSupportedError, match=r"need a library of version 7\.0"):
+        create_params(CreateParams(4096, physical_sector_size=4096), library(*version))
 
 
 def native_info(**fields: object) -> _structs.Info:

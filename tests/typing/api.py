@@ -50,6 +50,8 @@ from asyncvddk import (
     OperationCancelledError,
     OutOfMemoryError,
     OutOfRangeError,
+    RetryingDisk,
+    RetryPolicy,
     Secret,
     StorageObject,
     UnsupportedError,

@@ -4,6 +4,9 @@
  * runs on any library that keeps that interface, and a program compiled elsewhere runs on this engine.  Written from the
  * facts of the interface (names, numbers, layouts); the words are our own.
  *
+ * VDDK_GENERATION, if defined before, is the library version to keep to, as 60500 for 6.5.0 or 80001 for 8.0.1: what came
+ * later is then left out, functions and fields.  Without it everything is there.
+ *
  * Rules that hold everywhere: a sector is VIXDISKLIB_SECTOR_SIZE bytes, also on disks whose own sectors are larger; strings
  * are UTF-8; every string given is copied before the call returns; what a call allocates is freed by its own Free function.
  */
@@ -13,6 +16,10 @@
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdlib.h> /* nothing here needs it, but clients count on it for malloc and free */
+
+#ifndef VDDK_GENERATION
+#define VDDK_GENERATION 90000
+#endif
 
 #ifdef __cplusplus
 extern "C" {
@@ -392,9 +399,13 @@ typedef enum {
 #define VIXDISKLIB_HWVERSION_ESX50 8
 #define VIXDISKLIB_HWVERSION_ESX51 9
 #define VIXDISKLIB_HWVERSION_ESX55 10
+#if VDDK_GENERATION >= 60700
 #define VIXDISKLIB_HWVERSION_ESX60 11
 #define VIXDISKLIB_HWVERSION_ESX65 13
 #define VIXDISKLIB_HWVERSION_CURRENT VIXDISKLIB_HWVERSION_ESX65
+#else
+#define VIXDISKLIB_HWVERSION_CURRENT VIXDISKLIB_HWVERSION_ESX55
+#endif
 
 typedef struct {
   uint32 cylinders;
@@ -408,8 +419,10 @@ typedef struct {
   VixDiskLibAdapterType adapterType;
   uint16 hwVersion;
   VixDiskLibSectorType capacity;
+#if VDDK_GENERATION >= 70000
   uint32 logicalSectorSize;  /* bytes, 0: 512 */
   uint32 physicalSectorSize; /* bytes, 0: 512 */
+#endif
 } VixDiskLibCreateParams;
 
 /* Clients of 6.7 and older know the first 56 bytes only. */
@@ -421,8 +434,10 @@ typedef struct {
   int numLinks;             /* of the chain, this disk counted */
   char *parentFileNameHint; /* NULL for a base disk */
   char *uuid;               /* NULL when the disk has none */
+#if VDDK_GENERATION >= 70000
   uint32 logicalSectorSize;
   uint32 physicalSectorSize;
+#endif
 } VixDiskLibInfo;
 
 #define VIXDISKLIB_FLAG_OPEN_UNBUFFERED (1 << 0)  /* pass the host's cache by */
@@ -433,6 +448,7 @@ typedef struct {
 #define VIXDISKLIB_FLAG_OPEN_COMPRESSION_SKIPZ (1 << 6)
 #define VIXDISKLIB_FLAG_OPEN_COMPRESSION_MASK 0x3f0
 
+#if VDDK_GENERATION >= 60700
 /* Limits of VixDiskLib_QueryAllocatedBlocks. */
 #define VIXDISKLIB_MIN_CHUNK_SIZE 128                /* sectors */
 #define VIXDISKLIB_MAX_CHUNK_SIZE (1024 * 128)       /* sectors */
@@ -447,6 +463,7 @@ typedef struct {
   uint32 numBlocks;
   VixDiskLibBlock blocks[1]; /* numBlocks of them, also when that is 0 or more than 1 */
 } VixDiskLibBlockList;
+#endif
 
 /* ---- Connections ------------------------------------------------------------------------------------------------ */
 
@@ -508,13 +525,17 @@ typedef struct {
   uint32 port;        /* 0: 443 */
   uint32 nfcHostPort; /* 0: 902 */
   char *vimApiVer;
+#if VDDK_GENERATION >= 60700
   char reserved[8];
   VixDiskLibConnectParamsState *state; /* the library's own */
   union {
     VixDiskLibVStorageObjectSpec vStorageObjSpec;
+#if VDDK_GENERATION >= 80001
     VixDiskLibDatastoreSpec dsSpec;
+#endif
   } spec;
   VixDiskLibSpecType specType;
+#endif
 } VixDiskLibConnectParams;
 
 /* ---- Callbacks -------------------------------------------------------------------------------------------------- */
@@ -552,8 +573,10 @@ VixError VixDiskLib_Cleanup (const VixDiskLibConnectParams *connectParams, uint3
 char *VixDiskLib_GetErrorText (VixError err, const char *locale);
 void VixDiskLib_FreeErrorText (char *errMsg);
 
+#if VDDK_GENERATION >= 60700
 /* Zeroed parameters, NULL without memory.  Strings stored in them stay the caller's. */
 VixDiskLibConnectParams *VixDiskLib_AllocateConnectParams (void);
+#endif
 void VixDiskLib_FreeConnectParams (VixDiskLibConnectParams *connectParams);
 
 /* A copy of a connection's parameters, secrets included; its strings are freed with it by VixDiskLib_FreeConnectParams. */
@@ -585,11 +608,13 @@ const char *VixDiskLib_GetTransportMode (VixDiskLibHandle diskHandle);
 VixError VixDiskLib_GetInfo (VixDiskLibHandle diskHandle, VixDiskLibInfo **info);
 void VixDiskLib_FreeInfo (VixDiskLibInfo *info);
 
+#if VDDK_GENERATION >= 60700
 /* Allocated areas, ascending, in multiples of chunkSize, which start and count must be too. */
 VixError VixDiskLib_QueryAllocatedBlocks (VixDiskLibHandle diskHandle, VixDiskLibSectorType startSector,
                                           VixDiskLibSectorType numSectors, VixDiskLibSectorType chunkSize,
                                           VixDiskLibBlockList **blockList);
 VixError VixDiskLib_FreeBlockList (VixDiskLibBlockList *blockList);
+#endif
 
 VixError VixDiskLib_Read (VixDiskLibHandle diskHandle, VixDiskLibSectorType startSector,
                           VixDiskLibSectorType numSectors, uint8 *readBuffer);

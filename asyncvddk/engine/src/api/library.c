@@ -33,11 +33,12 @@ library_clients_know_specs (void)
   return atomic_load (&oldest_client) >= 6007;
 }
 
-/* The words before the parenthesis are those that clients look for to learn the version. */
+/* The words before the second parenthesis are those that clients look for to learn the version: 8.0.1 brought the
+ * specification of a datastore's folder, which we take. */
 static void
 log_start (const char *libDir, const char *configFile)
 {
-  engine_log ("VMware VixDiskLib (%d.0.0) Release build-0 (asyncvddk open engine %s)", ENGINE_MAJOR, ENGINE_VERSION);
+  engine_log ("VMware VixDiskLib (%d.0.1) Release build-0 (asyncvddk open engine %s)", ENGINE_MAJOR, ENGINE_VERSION);
   engine_log ("Library directory: %s", libDir != NULL ? libDir : "(none)");
   engine_log ("Configuration file: %s", configFile != NULL ? configFile : "(none)");
 }
