@@ -40,7 +40,7 @@ _logger: Final = Events("asyncvddk")
 class RetryPolicy:
     """How ``Vddk.connect``, ``Vddk.access`` and ``Vddk.open_disk`` try again what failed with a transient code.
 
-    Each new try is logged (``retried``); the last error is raised as itself, the earlier ones are its notes. A
+    Each new try is logged, as a warning; the last error is raised as itself, the earlier ones are its notes. A
     cancellation ends the wait at once. Raises ValueError for what makes no sense.
     """
 

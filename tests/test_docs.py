@@ -25,7 +25,11 @@ if TYPE_CHECKING:
 
 MODULES = (asyncvddk, asyncvddk.testing, asyncvddk.copy)
 CONSTRUCTED_BY_US = {"Access", "AsyncDisk", "Connection", "Opening"}
-OUR_OWN = {"AsyncDisk.load", "AsyncDisk.close_after", "Access.prepare", "Connection.connect"}
+OUR_OWN = {
+    *(f"AsyncDisk.{name}" for name in ("load", "close_after", "close_alone", "handle")),
+    "Access.prepare",
+    "Connection.connect",
+}
 """Public by name, for the layer above alone."""
 WORDS = {
     *(

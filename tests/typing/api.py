@@ -13,6 +13,7 @@ from typing import assert_type
 
 import asyncvddk
 from asyncvddk import (
+    AbortedError,
     Access,
     AccessDeniedError,
     AccessLockedError,
@@ -20,12 +21,16 @@ from asyncvddk import (
     AsyncDisk,
     AuthenticationError,
     Block,
+    CallTimeoutError,
     ChainError,
+    CleanupResult,
     ClosedError,
     Connection,
     ConnectionFailedError,
     ConnectParams,
     CreateParams,
+    DatastoreFolder,
+    DiskChangedError,
     DiskError,
     DiskExistsError,
     DiskFullError,
@@ -37,8 +42,10 @@ from asyncvddk import (
     DiskType,
     EncryptedDiskError,
     Geometry,
+    HardwareVersion,
     InvalidArgumentError,
     InvalidDiskError,
+    LibraryConfig,
     LibraryLoadError,
     MetadataKeyError,
     NativeError,
@@ -106,7 +113,16 @@ NATIVE_ERRORS: list[type[NativeError]] = [
     OutOfMemoryError,
     UnsupportedError,
 ]
-ERRORS: list[type[VddkError]] = [*NATIVE_ERRORS, ClosedError, LibraryLoadError, NotSupportedError, UnsupportedError]
+GIVEN_UP: list[type[AbortedError]] = [AbortedError, CallTimeoutError]
+ERRORS: list[type[VddkError]] = [
+    *NATIVE_ERRORS,
+    *GIVEN_UP,
+    ClosedError,
+    DiskChangedError,
+    LibraryLoadError,
+    NotSupportedError,
+    UnsupportedError,
+]
 WRONG_ERRORS: list[type[DiskError]] = [ClosedError]  # type: ignore[list-item]
 
 
@@ -118,7 +134,11 @@ def values() -> ConnectParams:
     CreateParams(size="1G")  # type: ignore[arg-type]
     assert_type(Block(0, 512).end, int)
     assert_type(OpenFlags.READ_ONLY | OpenFlags.SINGLE_LINK, OpenFlags)
-    assert_type(Secret("geheim").reveal(), str)
+    CreateParams(512, hw_version=HardwareVersion.ESX65, logical_sector_size=4096, physical_sector_size=4096)
+    with Secret("geheim") as secret:
+        assert_type(secret.reveal(), str)
+    ConnectParams("vc", datastore=DatastoreFolder("datastore-15", "vm"), user="u", password=secret).wipe()
+    RetryPolicy(attempts=3, codes={14009})  # type: ignore[arg-type]
     ConnectParams("vc", storage_object=StorageObject("id", "datastore-15"), cookie=Secret("x"))
     ConnectParams(host="vc")  # type: ignore[call-arg]
     return ConnectParams("vc", vmx_spec="moref=vm-1", user="u", password=Secret("p"), thumbprint="AA", port=443)
@@ -136,6 +156,9 @@ def failure(error: NativeError) -> None:
 async def library(params: ConnectParams) -> None:
     """Open and close by both ways."""
     Vddk(5)  # type: ignore[arg-type]
+    Vddk(config=LibraryConfig(extra={"vixDiskLib.key": "1"}), call_timeout_s=60)
+    assert_type(await Vddk.thumbprint_of("vc", algorithm="sha256", timeout_s=5), str)
+    await Vddk.thumbprint_of("vc", algorithm="md5")  # type: ignore[arg-type]
     async with Vddk("/opt/vddk", config=Path("vddk.conf")) as vddk:
         assert_type(vddk, Vddk)
         assert_type((vddk.version, vddk.library_file), tuple[str | None, Path])
@@ -147,11 +170,16 @@ async def library(params: ConnectParams) -> None:
         vddk.open_disk(b"x")  # type: ignore[call-overload]
         async with vddk.access(params, "backup") as access:
             assert_type(access, Access)
+        assert_type(await vddk.cleanup(params), CleanupResult)
+        assert_type((await vddk.cleanup(params)).remaining, int)
         modes = ("san", "nbdssl")
         async with vddk.open_disk("[ds] a.vmdk", params=params, snapshot="snapshot-1", transport_modes=modes) as disk:
             assert_type(disk, AsyncDisk)
         async with vddk.connect(params, read_only=True, snapshot="snapshot-1", transport_modes=["nbd"]) as connection:
             await maintenance(connection, Path("disk.vmdk"))
+        async with vddk.open_disk("a.vmdk", retry=RetryPolicy()) as again:
+            assert_type(await again.read_at(0, 5), bytes)
+        vddk.abort("it hangs")
         vddk.connect(None, True)  # type: ignore[call-arg]  # noqa: FBT003
 
 
@@ -168,7 +196,9 @@ async def maintenance(connection: Connection, path: Path) -> None:
     await connection.check_repair("other.vmdk", repair=True)
     await connection.unlink("other.vmdk")
     assert_type(connection.closed, bool)
+    assert_type(await connection.connect_params(), ConnectParams | None)
     assert_type(await connection.open(path, OpenFlags.READ_ONLY), AsyncDisk)
+    connection.abort("it hangs")
     await connection.aclose()
 
 
@@ -203,6 +233,7 @@ async def disk_calls(disk: AsyncDisk, parent: AsyncDisk) -> None:
     assert_type(await disk.space_needed_for_clone(DiskType.VMFS_FLAT), int)
     await disk.shrink(progress=print)
     await disk.defragment(progress=print)
+    disk.abort("it hangs")
     await disk.aclose()
 
 
