@@ -152,7 +152,13 @@ class AsyncDisk:
             _memory.copy_to(pinned.address, await self.read_at(offset, length))
             return length
         first, count = offset // SECTOR_SIZE, length // SECTOR_SIZE
-        await self._transfer_parts(self._read, first, count, pinned.address, pinned)
+        if 0 < count <= self._request_sectors:
+            if answer := await self._transfer(
+                self._read, self._handle, first, count, pinned.address, self._mode, pinned
+            ):
+                raise await self._calls.error("Read", answer, self.path)
+        else:
+            await self._transfer_parts(self._read, first, count, pinned.address, pinned)
         return length
 
     async def write_at(self, offset: int, data: Buffer) -> int:
