@@ -41,20 +41,22 @@ class Reply(asyncio.Future[int]):
     interpreter up. Only tasks wait on it, by ``await``.
     """
 
-    _waiter: tuple[Callable[[Reply], object], Context] | None = None
+    __slots__ = ("waiter",)
+    waiter: tuple[Callable[[Reply], object], Context] | None
+    """How the task goes on; None: nobody waits. Set by who makes the object, as a constructor would cost more."""
 
     def add_done_callback(self, fn: Callable[[Reply], object], *, context: Context | None = None) -> None:
         """Note the task that waits."""
-        if self._waiter is None and context is not None and not self.done():
-            self._waiter = (fn, context)
+        if context is not None and self.waiter is None and not self.done():
+            self.waiter = (fn, context)
         else:
             super().add_done_callback(fn, context=context)
 
     def answer(self, result: int) -> None:
         """Set the result and let the task go on, now; not to be called by a task."""
         self.set_result(result)
-        if waiter := self._waiter:
-            self._waiter = None
+        if waiter := self.waiter:
+            self.waiter = None
             waiter[1].run(waiter[0], self)
 
     def cancel(self, msg: object = None) -> bool:
@@ -71,8 +73,8 @@ class Reply(asyncio.Future[int]):
 
     def wake_later(self) -> None:
         """Have the task of a future that is done go on in the next turn, unless it has."""
-        if waiter := self._waiter:
-            self._waiter = None
+        if waiter := self.waiter:
+            self.waiter = None
             super().add_done_callback(waiter[0], context=waiter[1])
 
 
@@ -135,6 +137,7 @@ class Port:
     def expect(self, owner: object, keep: object, tag: int) -> Reply:
         """Return the future of the answer to command ``tag``; ``keep`` lives until the answer is there."""
         reply = Reply(loop=self.loop)
+        reply.waiter = None
         self._pending[tag] = (reply, owner, keep)
         return reply
 
