@@ -139,7 +139,8 @@ class AsyncDisk:
 
         ``buffer`` is any writable contiguous object (bytearray, memoryview, mmap, array). It stays the caller's; until
         this returns or raises it can be neither resized nor reused. With ``offset`` and length multiples of 512 the
-        library writes into it directly, else through a copy.
+        library writes into it directly, else through a copy. Large reads are fastest into memory that begins with a
+        page, as that of ``mmap.mmap(-1, length)`` does and that of a ``bytearray`` does not.
 
         Raises ValueError (the range leaves ``[0, size]``), BufferError (read-only or not contiguous), ClosedError,
         NativeError by code; then the content of ``buffer`` is unspecified.

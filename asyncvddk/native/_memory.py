@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import mmap
 import os
 from ctypes import c_char, c_int, c_ssize_t, c_uint64, c_void_p
 from typing import TYPE_CHECKING, Final
@@ -51,6 +52,15 @@ def array_of(item_size: int, count: int) -> tuple[memoryview, int]:
     """Return zeroed memory for ``count`` items and its address; the view keeps the memory alive."""
     memory = (c_char * (item_size * count))()
     return memoryview(memory).cast("B"), ctypes.addressof(memory)
+
+
+def new_pages(length: int) -> memoryview:
+    """Return zeroed memory that begins with a page; it is freed with the last view of it.
+
+    For large reads: AMD processors copy three to four times slower to memory that begins 16 bytes behind the start of a
+    page, and there malloc puts what is large, a ``bytearray`` for instance.
+    """
+    return memoryview(mmap.mmap(-1, length, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS))
 
 
 _new_bytes: Final = ctypes.PyDLL(None).PyBytes_FromStringAndSize

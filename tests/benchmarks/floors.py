@@ -5,7 +5,6 @@ from __future__ import annotations
 import ctypes
 import functools
 import itertools
-import mmap
 import os
 import subprocess
 import time
@@ -61,19 +60,15 @@ class Floors:
         return [nanoseconds / 1e9 for nanoseconds in times]
 
 
-def new_buffer(size: int) -> mmap.mmap:
-    """Return memory for ``readinto_at`` and floors alike, all of it touched.
-
-    It begins with a page: AMD processors copy four times slower to memory that begins 16 bytes behind a page's start,
-    where malloc puts what is large, a bytearray for instance.
-    """
-    buffer = mmap.mmap(-1, size)
-    buffer.write(bytes(size))
+def new_buffer(size: int) -> memoryview:
+    """Return memory for ``readinto_at`` and floors alike, all of it touched."""
+    buffer = _memory.new_pages(size)
+    buffer[:] = bytes(size)
     return buffer
 
 
 @functools.cache
-def buffers_of(size: int, count: int) -> list[mmap.mmap]:
+def buffers_of(size: int, count: int) -> list[memoryview]:
     """Return so many buffers, the same ones each time."""
     return [new_buffer(size) for _ in range(count)]
 
