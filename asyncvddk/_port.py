@@ -248,8 +248,12 @@ class Port:
 
     def _tell(self, tag: int, percent: int) -> None:
         """Handle what is no answer: progress. Other tags are of commands that were given up."""
-        if tag & _core.PROGRESS and (tell := self._progress.get(tag ^ _core.PROGRESS)):
-            self.loop.call_soon(tell, percent)  # its errors are the loop's to report
+        if not tag & _core.PROGRESS or (tell := self._progress.get(tag ^ _core.PROGRESS)) is None:
+            return
+        try:
+            tell(percent)  # now: the task may go on with the next answer, and all has been told then
+        except Exception as exc:  # noqa: BLE001  (the program's callback must not lose a disk's answers)
+            self.loop.call_exception_handler({"message": "asyncvddk: a progress callback failed", "exception": exc})
 
     def _complete(self, tag: int, result: int, reply: Reply) -> None:
         """Handle what is rare: failures with the library's warnings, answers that come too late."""

@@ -12,7 +12,7 @@ import pytest
 
 from asyncvddk import AsyncDisk, CreateParams, Vddk
 from asyncvddk._worker import Worker
-from asyncvddk.native import _memory
+from asyncvddk.native import _core, _memory
 from tests.test_worker import LABS, WRITE
 
 if TYPE_CHECKING:
@@ -88,6 +88,32 @@ async def test_task_goes_on_while_its_answer_is_fetched() -> None:
         await asyncio.sleep(0)
         await outside_of_tasks(deliver())
         await asyncio.gather(*tasks)
+
+
+async def test_progress_is_told_before_the_call_returns() -> None:
+    """Also the last of it, and also when the callback fails: that is reported, and no answer is lost."""
+    reported: list[dict[str, object]] = []
+    asyncio.get_running_loop().set_exception_handler(lambda _, context: reported.append(context))
+    async with aclosing(Worker("vddk-test")) as worker:
+        port, told, tag = worker._port, [], 1 << 40
+
+        def tell(percent: int) -> None:
+            told.append(f"{percent} percent")
+            raise ValueError(percent)
+
+        async def ask() -> None:
+            told.append(f"answer {await port.expect(worker, None, tag)}")
+
+        async def deliver() -> None:
+            port._deliver(iter([(tag | _core.PROGRESS, 99), (tag | _core.PROGRESS, 100), (tag, 0)]))
+
+        port.watch_progress(tag, tell)
+        task = asyncio.create_task(ask())
+        await asyncio.sleep(0)
+        await outside_of_tasks(deliver())
+        await task
+    assert told == ["99 percent", "100 percent", "answer 0"]
+    assert [str(context["exception"]) for context in reported] == ["99", "100"]
 
 
 async def test_interrupt_in_a_task_that_goes_on_loses_no_other_answer() -> None:
