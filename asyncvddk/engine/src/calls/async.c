@@ -1,5 +1,5 @@
 /* Asynchronous requests: what waits for a device, or writes, is for a pool of threads of the process. Reads of cached data
- * are copied by the client's thread that asks, as long as no processor is free for a helper from the pool.
+ * are copied by the client's thread that asks, unless a helper from the pool is free to.
  */
 #include "calls/async.h"
 
@@ -20,7 +20,8 @@
 #define MAX_THREADS 256
 #define DEFAULT_THREADS 16
 #define INLINE_SECTORS (65536 / VIXDISKLIB_SECTOR_SIZE) /* larger copies take longer than handing over does */
-#define CROWDED_NS 1000000          /* a helper that lost its processor for so long shares it with somebody busy */
+#define LARGE_SECTORS (1048576 / VIXDISKLIB_SECTOR_SIZE) /* larger ones take long anyway: a helper saves more */
+#define CROWDED_NS 2000000          /* a helper that lost its processor for so long shares it with somebody busy */
 #define CROWDED_FOR_NS 2000000000   /* one read in thousands finds out whether that is still so */
 
 struct job {
@@ -62,7 +63,9 @@ async_load (void)
 {
   max_threads = (unsigned) config_number ("openEngine.threads", DEFAULT_THREADS, 1, MAX_THREADS);
   synchronous = !config_switch ("openEngine.async", true);
-  pool.max_helpers = count_processors () - 1; /* one is the client's, whose thread copies, too */
+  pool.max_helpers = count_processors (); /* so none waits for work while the client's thread copies, too */
+  if (pool.max_helpers == 1)
+    pool.max_helpers = 0; /* it would only take turns with the client's */
 }
 
 bool
@@ -265,13 +268,13 @@ crowded (void)
   return now_ns (CLOCK_MONOTONIC) < atomic_load_explicit (&crowded_until, memory_order_relaxed);
 }
 
-/* True: a processor is free for a copy that is worth handing over; the caller hands it over as one that helps.  Where a
+/* True: a helper is free for a copy that is worth handing over; the caller hands it over as one that helps.  Where a
  * client keeps the processors busy helpers would wait for their time slices, and the reads with them.  Takes the lock.
  */
 static bool
 may_help (const struct request *r)
 {
-  if (r->count <= INLINE_SECTORS || crowded ())
+  if (r->count <= INLINE_SECTORS || (r->count <= LARGE_SECTORS && crowded ()))
     return false;
   SCOPED_LOCK (&pool.lock);
   if (pool.helpers >= pool.max_helpers || (pool.queued >= pool.idle && pool.threads >= max_threads))
