@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import atexit
 import itertools
+import os
 import threading
 from typing import TYPE_CHECKING, Final, TypeAlias, final
 from weakref import WeakKeyDictionary
@@ -17,6 +18,13 @@ if TYPE_CHECKING:
     from contextvars import Context
 
 _BATCH: Final = 256
+_LOOKS: Final = 6 if len(os.sched_getaffinity(0)) > 1 else 1
+"""How often the ring is looked at before the loop goes to sleep, when one command alone is under way: 10 us in all.
+
+A small read is back sooner than a sleeping loop is awake again: 24 instead of 32 us for 4 KiB, with a quarter less
+processor time. On one processor the thread could not run meanwhile.
+"""
+
 new_tag: Final = itertools.count(1).__next__
 """Returns a number for a command; no two of one process are the same."""
 
@@ -193,6 +201,12 @@ class Port:
         self._progress.pop(tag, None)
 
     def _drain(self) -> None:
+        for _ in range(_LOOKS):
+            self._drain_once()
+            if len(self._pending) != 1 or not self._users:  # the second: a task has closed this port
+                break
+
+    def _drain_once(self) -> None:
         state = _core.port_drain(self.native, self._ring_address, _BATCH)
         count = state & ~_core.LOGGED
         answers = _core.COMPLETION.iter_unpack(self._ring[: count * _core.COMPLETION.size].tobytes())
