@@ -158,7 +158,8 @@ class AsyncDisk:
 
         ``buffer`` is any writable contiguous object (bytearray, memoryview, mmap, array). It stays the caller's; until
         this returns or raises it can be neither resized nor reused. With ``offset`` and length multiples of 512 the
-        library writes into it directly, else through a copy.
+        library writes into it directly, else through a copy. Large reads are fastest into memory that begins with a
+        page, as that of ``mmap.mmap(-1, length)`` does and that of a ``bytearray`` does not.
 
         Raises ValueError (the range leaves ``[0, size]``), BufferError (read-only or not contiguous), ClosedError,
         NativeError by code; then the content of ``buffer`` is unspecified.
@@ -171,7 +172,13 @@ class AsyncDisk:
             _memory.copy_to(pinned.address, await self.read_at(offset, length))
             return length
         first, count = offset // SECTOR_SIZE, length // SECTOR_SIZE
-        await self._transfer_parts(self._read, first, count, pinned.address, pinned)
+        if 0 < count <= self._request_sectors:
+            if answer := await self._transfer(
+                self._read, self._handle, first, count, pinned.address, self._mode, pinned
+            ):
+                raise await self._calls.error("Read", answer, self.path)
+        else:
+            await self._transfer_parts(self._read, first, count, pinned.address, pinned)
         return length
 
     async def write_at(self, offset: int, data: Buffer) -> int:

@@ -236,7 +236,7 @@ class Worker:
         batch = self._batch
         batch.append(command)
         if len(batch) == 1:
-            self._port.loop.call_soon(self._flush)
+            self._port.flush_soon(self._flush)
         elif len(batch) >= _FLUSH_AT:
             self._flush()
 

@@ -121,7 +121,7 @@ async def _ended(name: str) -> None:
 def _comm(task: Path) -> str:
     try:
         return (task / "comm").read_text().strip()
-    except FileNotFoundError:
+    except (FileNotFoundError, ProcessLookupError):  # it ends just now
         return ""
 
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import anyio
 
 from asyncvddk.copy._plan import ReadPlan
+from asyncvddk.native import _memory
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -103,7 +104,7 @@ class _Copy:
 
     async def lane(self) -> None:
         """Take the next read until none is left."""
-        buffer = memoryview(bytearray(min(self._plan.chunk_size, self._disk.size)))
+        buffer = _memory.new_pages(min(self._plan.chunk_size, self._disk.size))
         while (read := await self._next_read()) is not None:
             chunk = buffer[: read.length]
             await self._disk.readinto_at(read.offset, chunk)

@@ -1,4 +1,6 @@
-/* Asynchronous requests: small reads of cached data complete at once, the rest on a pool of threads of the process. */
+/* Asynchronous requests: what waits for a device, or writes, is for a pool of threads of the process. Reads of cached data
+ * are copied by the client's thread that asks, unless a helper from the pool is free to.
+ */
 #include "calls/async.h"
 
 #include <errno.h>
@@ -18,13 +20,14 @@
 #define MAX_THREADS 256
 #define DEFAULT_THREADS 16
 #define INLINE_SECTORS (65536 / VIXDISKLIB_SECTOR_SIZE) /* larger copies take longer than handing over does */
-#define INLINE_SECTORS_CROWDED (1048576 / VIXDISKLIB_SECTOR_SIZE)
-#define CROWDED_NS 2000000          /* a thread that lost its processor for so long shares it with somebody busy */
-#define CROWDED_FOR_NS 2000000000
+#define LARGE_SECTORS (1048576 / VIXDISKLIB_SECTOR_SIZE) /* larger ones take long anyway: a helper saves more */
+#define CROWDED_NS 2000000          /* a helper that lost its processor for so long shares it with somebody busy */
+#define CROWDED_FOR_NS 2000000000   /* one read in thousands finds out whether that is still so */
 
 struct job {
   struct job *next;
   struct request request;
+  bool helping; /* its data is probably cached: counted in pool.helpers */
 };
 
 static struct {
@@ -32,16 +35,13 @@ static struct {
   pthread_cond_t work;  /* a job came, or stopping */
   struct job *head, *tail;
   unsigned queued, idle, threads;
-  unsigned computing, lent; /* threads that copy cached data, and that wait for a device */
-  unsigned processors;      /* more threads that compute would only take turns */
+  unsigned helpers, max_helpers; /* jobs that copy cached data beside the client's threads */
   bool stopping;
   pthread_t ids[MAX_THREADS];
 } pool = { .lock = PTHREAD_MUTEX_INITIALIZER, .work = PTHREAD_COND_INITIALIZER };
 
 static unsigned max_threads = DEFAULT_THREADS; /* async_load sets these two */
 static bool synchronous;
-
-static int start_thread (void);
 
 static atomic_uint_least64_t crowded_until; /* CLOCK_MONOTONIC, ns */
 
@@ -63,7 +63,9 @@ async_load (void)
 {
   max_threads = (unsigned) config_number ("openEngine.threads", DEFAULT_THREADS, 1, MAX_THREADS);
   synchronous = !config_switch ("openEngine.async", true);
-  pool.processors = count_processors ();
+  pool.max_helpers = count_processors (); /* so none waits for work while the client's thread copies, too */
+  if (pool.max_helpers == 1)
+    pool.max_helpers = 0; /* it would only take turns with the client's */
 }
 
 bool
@@ -109,13 +111,13 @@ serve (const struct request *r)
   call_back (r, perform (r, false));
 }
 
-/* NULL: the pool stops and nothing is left to do.  The caller holds the lock, and with a job one of the processors. */
+/* NULL: the pool stops and nothing is left to do.  The caller holds the lock. */
 static struct job *
 next_job (void)
 {
   struct job *job;
 
-  while ((pool.head == NULL && !pool.stopping) || (pool.head != NULL && pool.computing >= pool.processors)) {
+  while (pool.head == NULL && !pool.stopping) {
     pool.idle++;
     pthread_cond_wait (&pool.work, &pool.lock);
     pool.idle--;
@@ -124,32 +126,8 @@ next_job (void)
   if (job != NULL) {
     pool.head = job->next;
     pool.queued--;
-    pool.computing++;
   }
   return job;
-}
-
-/* Threads beyond the processors come only in the place of those that wait for a device.  The caller holds the lock. */
-static bool
-may_start (void)
-{
-  return pool.threads < max_threads && pool.threads - pool.lent < pool.processors;
-}
-
-/* This thread is going to wait for a device: its processor is for the next job, which finds a thread. */
-static void
-lend_processor (void)
-{
-  SCOPED_LOCK (&pool.lock);
-
-  pool.computing--;
-  pool.lent++;
-  if (pool.head == NULL)
-    return;
-  if (pool.idle > 0)
-    pthread_cond_signal (&pool.work);
-  else if (may_start ())
-    start_thread ();
 }
 
 static uint64
@@ -174,44 +152,35 @@ perform_watched (const struct request *r)
   return err;
 }
 
-/* As serve, for a thread of the pool.  True when it still has its processor. */
-static bool
-serve_on_processor (const struct request *r)
-{
-  VixError err = DISK_WOULD_BLOCK;
-
-  if (r->operation == OPERATION_READ && !pace_is_set ())
-    err = perform_watched (r);
-  if (err != DISK_WOULD_BLOCK) {
-    call_back (r, err);
-    return true;
-  }
-  lend_processor ();
-  serve (r);
-  return false;
-}
-
+/* Takes the lock. */
 static void
-end_job (bool computing)
+end_help (void)
 {
   SCOPED_LOCK (&pool.lock);
 
-  pool.computing -= computing;
-  pool.lent -= !computing;
+  pool.helpers--;
+}
+
+/* As serve, for a read whose data is probably cached. */
+static void
+help (const struct request *r)
+{
+  const VixError err = perform_watched (r);
+
+  end_help ();
+  if (err == DISK_WOULD_BLOCK)
+    serve (r);
+  else
+    call_back (r, err);
 }
 
 static void *
 worker (void *unused)
 {
-  const struct sched_param no_priority = { 0 };
-
-  /* Copying megabytes gives way to threads that only handle them, as the client's event loop. */
-  pthread_setschedparam (pthread_self (), SCHED_BATCH, &no_priority);
   (void) unused;
   for (;;) {
     struct job *job;
     struct handle *handle;
-    bool computing;
 
     pthread_mutex_lock (&pool.lock);
     job = next_job ();
@@ -219,10 +188,12 @@ worker (void *unused)
     if (job == NULL)
       return NULL;
     handle = job->request.handle;
-    computing = serve_on_processor (&job->request);
+    if (job->helping)
+      help (&job->request);
+    else
+      serve (&job->request);
     free (job);
     gate_leave (&handle->requests);
-    end_job (computing);
   }
 }
 
@@ -250,7 +221,7 @@ enqueue (struct job *job)
 {
   SCOPED_LOCK (&pool.lock);
 
-  if (pool.queued >= pool.idle && may_start () && start_thread () != 0 && pool.threads == 0)
+  if (pool.queued >= pool.idle && pool.threads < max_threads && start_thread () != 0 && pool.threads == 0)
     return false;
   if (pool.head == NULL)
     pool.head = job;
@@ -258,46 +229,58 @@ enqueue (struct job *job)
     pool.tail->next = job;
   pool.tail = job;
   pool.queued++;
-  if (pool.computing < pool.processors) /* else a thread that computes takes it next */
-    pthread_cond_signal (&pool.work);
+  pthread_cond_signal (&pool.work);
   return true;
 }
 
+/* helping: the caller has asked may_help.  VIX_ASYNC or VIX_E_OUT_OF_MEMORY.  Takes the lock. */
 static VixError
-hand_over (const struct request *request)
+hand_over (const struct request *request, bool helping)
 {
   struct job *job = calloc (1, sizeof *job);
   struct gate *requests = &request->handle->requests;
 
-  if (job == NULL)
-    return VIX_E_OUT_OF_MEMORY;
-  job->request = *request;
-  gate_enter (requests);
-  if (enqueue (job))
-    return VIX_ASYNC;
-  gate_leave (requests);
-  free (job);
+  if (job != NULL) {
+    job->request = *request;
+    job->helping = helping;
+    gate_enter (requests);
+    if (enqueue (job))
+      return VIX_ASYNC;
+    gate_leave (requests);
+    free (job);
+  }
+  if (helping)
+    end_help ();
   engine_warn ("no thread can be started for asynchronous requests");
   return VIX_E_OUT_OF_MEMORY;
 }
 
-/* Small copies are done at once; beside a client that keeps a processor busy larger ones too, as a thread of the pool
- * would wait for its time slice.
- */
-static bool
-small (const struct request *r)
-{
-  if (r->count <= INLINE_SECTORS)
-    return true;
-  return r->count <= INLINE_SECTORS_CROWDED
-         && now_ns (CLOCK_MONOTONIC) < atomic_load_explicit (&crowded_until, memory_order_relaxed);
-}
-
 /* A client that submits the next read from each callback would otherwise use up the stack. */
 static bool
-worth_trying_at_once (const struct request *r)
+probably_cached (const struct request *r)
 {
-  return r->operation == OPERATION_READ && !pace_is_set () && calling_back == NULL && small (r);
+  return r->operation == OPERATION_READ && !pace_is_set () && calling_back == NULL;
+}
+
+static bool
+crowded (void)
+{
+  return now_ns (CLOCK_MONOTONIC) < atomic_load_explicit (&crowded_until, memory_order_relaxed);
+}
+
+/* True: a helper is free for a copy that is worth handing over; the caller hands it over as one that helps.  Where a
+ * client keeps the processors busy helpers would wait for their time slices, and the reads with them.  Takes the lock.
+ */
+static bool
+may_help (const struct request *r)
+{
+  if (r->count <= INLINE_SECTORS || (r->count <= LARGE_SECTORS && crowded ()))
+    return false;
+  SCOPED_LOCK (&pool.lock);
+  if (pool.helpers >= pool.max_helpers || (pool.queued >= pool.idle && pool.threads >= max_threads))
+    return false;
+  pool.helpers++;
+  return true;
 }
 
 /* A stream is written where it is asked for, on this thread: threads of the pool would overtake each other.  The stream
@@ -311,19 +294,21 @@ must_keep_order (const struct request *r)
 VixError
 async_submit (const struct request *request)
 {
+  VixError err;
+
   if (synchronous || must_keep_order (request)) {
     serve (request);
     return VIX_ASYNC;
   }
-  if (worth_trying_at_once (request)) {
-    VixError err = perform (request, true);
-
-    if (err != DISK_WOULD_BLOCK) {
-      call_back (request, err);
-      return VIX_ASYNC;
-    }
-  }
-  return hand_over (request);
+  if (!probably_cached (request))
+    return hand_over (request, false);
+  if (may_help (request))
+    return hand_over (request, true);
+  err = perform (request, true);
+  if (err == DISK_WOULD_BLOCK)
+    return hand_over (request, false);
+  call_back (request, err);
+  return VIX_ASYNC;
 }
 
 void
