@@ -78,6 +78,28 @@ def test_plugin_lists_extents(plugin: str, qemu_img: str, tmp_path: Path) -> Non
     disks.assert_covers_data(data, raw)
 
 
+def test_plugin_reads_a_disk_of_a_server(plugin: str, qemu_img: str, tmp_path: Path) -> None:
+    """With a user's password, and with a session; a certificate that is not the server's is told as the reason."""
+    raw = disks.make_raw(tmp_path / "disk.raw", SIZE)
+    disks.make_vmdk(qemu_img, raw, tmp_path / "disk.vmdk", "monolithicSparse")
+    keys = {"datastore.ds1": tmp_path, "thumbPrint": "AA:BB", "user": "backup", "password": "secret", "cookie": "crumb"}
+    config = tmp_path / "engine.conf"
+    config.write_text("".join(f"openEngine.{key} = {value}\n" for key, value in keys.items()), "utf-8")
+    (tmp_path / "password").write_text("secret", "utf-8")
+    login = [f"config={config}", "server=vc.test", "user=backup", f"password=+{tmp_path}/password", "vm=moref=vm-1"]
+    for options in (["thumbprint=aabb"], ["thumbprint=aabb", "cookie=crumb", "snapshot=snapshot-1", "transports=nbd"]):
+        copy = tmp_path / "copy.raw"
+        command = ["nbdkit", "-r", "-U", "-", plugin, f"libdir={disks.ENGINE}", *login, *options]
+        disks.run(*command, "file=[ds1] disk.vmdk", "--run", f'nbdcopy "$uri" {shlex.quote(str(copy))}')
+        assert copy.read_bytes() == raw.read_bytes()
+        copy.unlink()
+    command = ["nbdkit", "-r", "-U", "-", plugin, f"libdir={disks.ENGINE}", *login, "thumbprint=aacc"]
+    command += ["file=[ds1] disk.vmdk", "--run", 'nbdinfo "$uri"']
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode != 0
+    assert 'thumbprint "aacc" is not that of the server' in done.stderr
+
+
 def test_plugin_says_why_a_disk_cannot_be_opened(plugin: str, tmp_path: Path) -> None:
     """The library's text for the error reaches nbdkit's user."""
     vmdk = tmp_path / "missing.vmdk"

@@ -3,15 +3,21 @@
  *
  * Usage: attaching PARENT CHILD ROUNDS */
 #include <pthread.h>
+#include <stdatomic.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "vixDiskLib.h"
 
-#define CALLS 300
+#define QUESTIONS 20 /* whether it can be attached, before it is */
+#define AFTERWARDS 5 /* calls of each kind when it is */
 #define CHUNK 128
+#define CHUNKS 8
 
 static VixDiskLibHandle parent, child;
+static atomic_bool attached;
 
 static void
 must (VixError code, const char *what)
@@ -22,69 +28,107 @@ must (VixError code, const char *what)
   }
 }
 
-static void *
-read_metadata (void *unused)
+/* What a call answered first, and the other thing that it may answer: the child alone, then the chain. */
+struct answers {
+  uint64 alone, chain;
+  unsigned n;
+};
+
+static void
+check (struct answers *a, uint64 answer, const char *what)
+{
+  if (a->n == 0)
+    *a = (struct answers) { .alone = answer, .chain = answer, .n = 1 };
+  if (a->n == 1 && answer != a->alone) {
+    a->chain = answer;
+    a->n = 2;
+  }
+  if (answer != (a->n == 2 ? a->chain : a->alone)) {
+    fprintf (stderr, "%s: %llu, after %llu and %llu\n", what, (unsigned long long) answer,
+             (unsigned long long) a->alone, (unsigned long long) a->chain);
+    exit (1);
+  }
+}
+
+static void
+read_metadata (struct answers *a)
 {
   char value[64];
 
-  (void) unused;
-  for (int i = 0; i < CALLS; i++)
-    must (VixDiskLib_ReadMetadata (child, "adapterType", value, sizeof value, NULL), "ReadMetadata");
-  return NULL;
+  must (VixDiskLib_ReadMetadata (child, "adapterType", value, sizeof value, NULL), "ReadMetadata");
+  check (a, strlen (value), "ReadMetadata");
 }
 
-static void *
-read_keys (void *unused)
+static void
+read_keys (struct answers *a)
 {
   char keys[4096];
+  size_t size;
 
-  (void) unused;
-  for (int i = 0; i < CALLS; i++)
-    must (VixDiskLib_GetMetadataKeys (child, keys, sizeof keys, NULL), "GetMetadataKeys");
-  return NULL;
+  must (VixDiskLib_GetMetadataKeys (child, keys, sizeof keys, &size), "GetMetadataKeys");
+  check (a, size, "GetMetadataKeys");
 }
 
-static void *
-ask_for_space (void *unused)
+/* From the metadata alone, and from metadata and content. */
+static void
+ask_for_space (struct answers *a)
 {
+  static const VixDiskLibDiskType types[] = { VIXDISKLIB_DISK_VMFS_FLAT, VIXDISKLIB_DISK_STREAM_OPTIMIZED,
+                                              VIXDISKLIB_DISK_SPLIT_SPARSE };
   uint64 bytes;
 
-  (void) unused;
-  for (int i = 0; i < CALLS / 10; i++) {
-    must (VixDiskLib_SpaceNeededForClone (child, VIXDISKLIB_DISK_SPLIT_SPARSE, &bytes), "SpaceNeededForClone");
-    must (VixDiskLib_SpaceNeededForClone (child, VIXDISKLIB_DISK_STREAM_OPTIMIZED, &bytes), "SpaceNeededForClone");
+  for (size_t i = 0; i < sizeof types / sizeof types[0]; i++) {
+    must (VixDiskLib_SpaceNeededForClone (child, types[i], &bytes), "SpaceNeededForClone");
+    check (&a[i], bytes, "SpaceNeededForClone");
   }
-  return NULL;
 }
 
-static void *
-look (void *unused)
+static void
+get_info (struct answers *a)
 {
   VixDiskLibInfo *info;
+
+  must (VixDiskLib_GetInfo (child, &info), "GetInfo");
+  check (a, (uint64) info->numLinks, "GetInfo");
+  VixDiskLib_FreeInfo (info);
+}
+
+static void
+query_blocks (struct answers *a)
+{
   VixDiskLibBlockList *blocks;
 
-  (void) unused;
-  for (int i = 0; i < CALLS; i++) {
-    must (VixDiskLib_GetInfo (child, &info), "GetInfo");
-    VixDiskLib_FreeInfo (info);
-    must (VixDiskLib_QueryAllocatedBlocks (child, 0, 8 * CHUNK, CHUNK, &blocks), "QueryAllocatedBlocks");
-    must (VixDiskLib_FreeBlockList (blocks), "FreeBlockList");
-  }
+  must (VixDiskLib_QueryAllocatedBlocks (child, 0, CHUNKS * CHUNK, CHUNK, &blocks), "QueryAllocatedBlocks");
+  check (a, blocks->numBlocks, "QueryAllocatedBlocks");
+  must (VixDiskLib_FreeBlockList (blocks), "FreeBlockList");
+}
+
+/* Calls again and again while the child is attached, and some times when it is. */
+static void *
+call (void *opaque)
+{
+  void (*const one) (struct answers *) = *(void (**) (struct answers *)) opaque;
+  struct answers answers[3] = { { 0 } };
+
+  for (unsigned after = 0; after < AFTERWARDS; after += atomic_load (&attached))
+    one (answers);
   return NULL;
 }
 
 static void
 attach_beside (void)
 {
-  void *(*const work[]) (void *) = { read_metadata, read_keys, ask_for_space, look };
-  pthread_t ids[sizeof work / sizeof work[0]];
+  static void (*calls[]) (struct answers *) = { read_metadata, read_keys, ask_for_space, get_info, query_blocks };
+  pthread_t ids[sizeof calls / sizeof calls[0]];
 
-  for (size_t i = 0; i < sizeof work / sizeof work[0]; i++)
-    must ((VixError) pthread_create (&ids[i], NULL, work[i], NULL), "pthread_create");
-  for (int i = 0; i < CALLS; i++)
+  atomic_store (&attached, false);
+  for (size_t i = 0; i < sizeof calls / sizeof calls[0]; i++)
+    must ((VixError) pthread_create (&ids[i], NULL, call, &calls[i]), "pthread_create");
+  for (int i = 0; i < QUESTIONS; i++)
     must (VixDiskLib_IsAttachPossible (parent, child), "IsAttachPossible");
   must (VixDiskLib_Attach (parent, child), "Attach");
-  for (size_t i = 0; i < sizeof work / sizeof work[0]; i++)
+  atomic_store (&attached, true);
+  for (size_t i = 0; i < sizeof calls / sizeof calls[0]; i++)
     pthread_join (ids[i], NULL);
 }
 

@@ -105,10 +105,14 @@ def test_parallel_calls_agree_with_a_model(disk: Path, overlap: int, programs: P
 
 
 def test_no_call_on_a_child_waits_for_ever_beside_attach(programs: Programs, engine: Engine, tmp_path: Path) -> None:
-    """Metadata, information, the space of a clone, allocated areas: while the child gets its parent, without a race."""
+    """Metadata, information, the space of a clone, allocated areas: while the child gets its parent, without a race.
+
+    Each answer is about the child alone or about the chain, never about a bit of both.
+    """
     base = engine.create(tmp_path / "base.vmdk", 8192)
     with engine.open(base) as disk:
         disk.write(100, b"1" * SECTOR)
+        disk.set_metadata("note", "what only the parent has")
         child = disk.create_child(tmp_path / "child.vmdk")
     done = programs.run("attaching", base, child, programs.rounds)
     assert (done.returncode, done.stderr) == (0, "")

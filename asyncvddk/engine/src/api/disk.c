@@ -158,7 +158,7 @@ copy_info (const struct disk_info *from)
   return info;
 }
 
-/* VIX_E_INVALID_ARG, VIX_E_OUT_OF_MEMORY.  Locks info_lock. */
+/* VIX_E_INVALID_ARG, VIX_E_OUT_OF_MEMORY. */
 VixError
 VixDiskLib_GetInfo (VixDiskLibHandle diskHandle, VixDiskLibInfo **info)
 {
@@ -171,7 +171,6 @@ VixDiskLib_GetInfo (VixDiskLibHandle diskHandle, VixDiskLibInfo **info)
   if (h == NULL || info == NULL)
     return VIX_E_INVALID_ARG;
   API_INJECT (VDDK_VIXDISKLIB_VIXDISKLIB_GETINFO_FAILED);
-  SCOPED_LOCK (&h->info_lock);
   disk_get_info (h->disk, &found);
   *info = copy_info (&found);
   return *info == NULL ? VIX_E_OUT_OF_MEMORY : VIX_OK;
@@ -270,7 +269,7 @@ VixDiskLib_FreeBlockList (VixDiskLibBlockList *blockList)
   return fault_check (__func__);
 }
 
-/* VIX_E_INVALID_ARG, VIX_E_DISK_KEY_NOTFOUND, VIX_E_BUFFER_TOOSMALL.  Locks info_lock. */
+/* VIX_E_INVALID_ARG, VIX_E_DISK_KEY_NOTFOUND, VIX_E_BUFFER_TOOSMALL. */
 VixError
 VixDiskLib_ReadMetadata (VixDiskLibHandle diskHandle, const char *key, char *buf, size_t bufLen, size_t *requiredLen)
 {
@@ -279,11 +278,10 @@ VixDiskLib_ReadMetadata (VixDiskLibHandle diskHandle, const char *key, char *buf
   if (h == NULL || key == NULL)
     return VIX_E_INVALID_ARG;
   API_INJECT (VDDK_VIXDISKLIB_VIXDISKLIB_READMETADATA_FAIL);
-  SCOPED_LOCK (&h->info_lock);
   return disk_metadata_read (h->disk, key, buf, buf != NULL ? bufLen : 0, requiredLen);
 }
 
-/* VIX_E_INVALID_ARG, VIX_E_FILE_ACCESS_ERROR (read-only), those of disk_metadata_write.  Locks info_lock. */
+/* VIX_E_INVALID_ARG, VIX_E_FILE_ACCESS_ERROR (read-only), those of disk_metadata_write. */
 VixError
 VixDiskLib_WriteMetadata (VixDiskLibHandle diskHandle, const char *key, const char *val)
 {
@@ -293,11 +291,10 @@ VixDiskLib_WriteMetadata (VixDiskLibHandle diskHandle, const char *key, const ch
     return VIX_E_INVALID_ARG;
   if (h->read_only)
     return VIX_E_FILE_ACCESS_ERROR;
-  SCOPED_LOCK (&h->info_lock);
   return disk_metadata_write (h->disk, key, val);
 }
 
-/* VIX_E_INVALID_ARG, VIX_E_BUFFER_TOOSMALL.  Locks info_lock. */
+/* VIX_E_INVALID_ARG, VIX_E_BUFFER_TOOSMALL. */
 VixError
 VixDiskLib_GetMetadataKeys (VixDiskLibHandle diskHandle, char *keys, size_t maxLen, size_t *requiredLen)
 {
@@ -305,6 +302,5 @@ VixDiskLib_GetMetadataKeys (VixDiskLibHandle diskHandle, char *keys, size_t maxL
   WITH_HANDLE struct handle *h = handle_get (diskHandle);
   if (h == NULL)
     return VIX_E_INVALID_ARG;
-  SCOPED_LOCK (&h->info_lock);
   return disk_metadata_keys (h->disk, keys, keys != NULL ? maxLen : 0, requiredLen);
 }

@@ -301,16 +301,17 @@ file_seek_data (const struct file *f, uint64_t offset, uint64_t end)
   return (uint64_t) data < end ? (uint64_t) data : end;
 }
 
+uint64_t
+file_seek_hole (const struct file *f, uint64_t offset, uint64_t end)
+{
+  off_t hole = lseek (f->fd, (off_t) offset, SEEK_HOLE);
+
+  return hole != -1 && (uint64_t) hole > offset && (uint64_t) hole < end ? (uint64_t) hole : end;
+}
+
 void
 file_next_data (const struct file *f, uint64_t offset, uint64_t end, uint64_t *start, uint64_t *stop)
 {
-  off_t hole;
-
   *start = file_seek_data (f, offset, end);
-  *stop = end;
-  if (*start == end)
-    return;
-  hole = lseek (f->fd, (off_t) *start, SEEK_HOLE);
-  if (hole != -1 && (uint64_t) hole > *start && (uint64_t) hole < end)
-    *stop = (uint64_t) hole;
+  *stop = *start == end ? end : file_seek_hole (f, *start, end);
 }

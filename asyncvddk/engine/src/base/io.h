@@ -67,6 +67,9 @@ int open_directory_of (const char *path, char **dir, char **name, VixError *erro
 /* Offset of the next data at or behind offset; end if there is none before it. */
 uint64_t file_seek_data (const struct file *f, uint64_t offset, uint64_t end);
 
+/* Offset where the data at offset ends; end if it does not before it, or if the file system cannot tell. */
+uint64_t file_seek_hole (const struct file *f, uint64_t offset, uint64_t end);
+
 /* Start and end of the next data at or behind offset, both at most end; no data: *start == *stop == end.
  * File systems that cannot tell say that all is data. */
 void file_next_data (const struct file *f, uint64_t offset, uint64_t end, uint64_t *start, uint64_t *stop);

@@ -39,7 +39,6 @@ struct handle {
   int thread;            /* that opened it; see threads_self */
   struct turn turn;      /* of the calls that use it */
   struct pace pace;
-  pthread_mutex_t info_lock; /* metadata and what VixDiskLib_GetInfo copies */
 };
 
 /* NULL: all places taken.  The result is in use (as by connection_get) and becomes visible with object_publish. */

@@ -31,7 +31,7 @@ VixError disk_open_inside (const struct folders *inside, const char *path, uint3
 VixError disk_close (struct disk *d);
 
 /* start and count are sectors.  Any number of threads may read and write at once; a read that overlaps a write in
- * progress sees old or new content for each sector. */
+ * progress may see old bytes and new ones, even in one sector. */
 VixError disk_read (struct disk *d, uint64 start, uint64 count, uint8 *buf, bool nowait);
 VixError disk_write (struct disk *d, uint64 start, uint64 count, const uint8 *buf);
 VixError disk_flush (struct disk *d);

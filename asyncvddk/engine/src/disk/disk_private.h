@@ -5,6 +5,7 @@
 #include <pthread.h>
 #include <stdatomic.h>
 
+#include "disk/disk.h"
 #include "disk/exclusion.h"
 #include "disk/link.h"
 
@@ -62,11 +63,17 @@ disk_shared_end (struct disk **d)
  * now and for no other.  The caller has the disk alone. */
 VixError disk_settle (struct disk *d, uint32_t *cid);
 
-/* Value of a key in the first link from the top that has it, malloc'ed; NULL: none has.  Takes d->lock. */
+/* What is known from the disk databases of the chain.  The caller is inside, by DISK_SHARED or alone, for as long as the
+ * answers are to be about the same links.  Each call takes d->lock.
+ *
+ * disk_ddb_get: value of a key in the first link from the top that has it, malloc'ed; NULL: none has. */
 char *disk_ddb_get (struct disk *d, const char *key);
 
 /* All names as they are at one moment, each with its NUL, then an empty one: *size bytes, malloc'ed.  NULL: no memory,
- * reported.  Takes d->lock. */
+ * reported.  A name does not go again, its value may become another one. */
 char *disk_ddb_names (struct disk *d, size_t *size);
+
+/* As disk_get_info. */
+void disk_find_info (struct disk *d, struct disk_info *info);
 
 #endif

@@ -4,7 +4,6 @@
 #include <string.h>
 #include <strings.h>
 
-#include "disk/disk.h"
 #include "disk/disk_private.h"
 
 /* Value of a key in the first link from the top that has it, malloc'ed.  Holds d->lock. */
@@ -23,7 +22,6 @@ find_value (const struct disk *d, const char *key)
 char *
 disk_ddb_get (struct disk *d, const char *key)
 {
-  DISK_SHARED (d);
   char *value;
 
   pthread_mutex_lock (&d->lock);
@@ -47,6 +45,7 @@ give_text (const char *text, size_t size, char *buf, size_t len, size_t *require
 VixError
 disk_metadata_read (struct disk *d, const char *key, char *buf, size_t len, size_t *required)
 {
+  DISK_SHARED (d);
   CLEANUP_FREE char *value = disk_ddb_get (d, key);
 
   return value ? give_text (value, strlen (value) + 1, buf, len, required) : VIX_E_DISK_KEY_NOTFOUND;
@@ -133,7 +132,6 @@ collect_names (const struct disk *d, struct names *names)
 char *
 disk_ddb_names (struct disk *d, size_t *size)
 {
-  DISK_SHARED (d);
   struct names names = { calloc (1, 1), 0 };
   VixError r = names.text ? VIX_OK : report_no_memory ();
 
@@ -153,6 +151,7 @@ disk_ddb_names (struct disk *d, size_t *size)
 VixError
 disk_metadata_keys (struct disk *d, char *buf, size_t len, size_t *required)
 {
+  DISK_SHARED (d);
   size_t size;
   CLEANUP_FREE char *names = disk_ddb_names (d, &size);
 
@@ -207,9 +206,8 @@ keep_text (struct disk *d, const char *value)
 }
 
 void
-disk_get_info (struct disk *d, struct disk_info *info)
+disk_find_info (struct disk *d, struct disk_info *info)
 {
-  DISK_SHARED (d);
   CLEANUP_FREE char *uuid = NULL;
   const char *hint = d->top->descriptor->parent_hint;
 
@@ -235,4 +233,12 @@ disk_get_info (struct disk *d, struct disk_info *info)
     info->logical_sector_size = SECTOR_SIZE;
   if (info->physical_sector_size != 4096)
     info->physical_sector_size = info->logical_sector_size;
+}
+
+void
+disk_get_info (struct disk *d, struct disk_info *info)
+{
+  DISK_SHARED (d);
+
+  disk_find_info (d, info);
 }

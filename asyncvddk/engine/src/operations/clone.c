@@ -25,7 +25,7 @@ type_of (struct disk *d)
                                               VIXDISKLIB_DISK_SPLIT_SPARSE, VIXDISKLIB_DISK_SPLIT_FLAT,
                                               VIXDISKLIB_DISK_STREAM_OPTIMIZED };
   const char *type = d->top->descriptor->create_type;
-  CLEANUP_FREE char *thin = descriptor_ddb_get (d->top->descriptor, "thinProvisioned");
+  CLEANUP_FREE char *thin = disk_ddb_get (d, "thinProvisioned");
 
   if (strncasecmp (type, "vmfs", 4) == 0 && d->top->descriptor->extents[0].type == EXTENT_VMFS)
     return thin && strcmp (thin, "1") == 0 ? VIXDISKLIB_DISK_VMFS_THIN : VIXDISKLIB_DISK_VMFS_FLAT;
@@ -39,10 +39,10 @@ VixDiskLibCreateParams
 clone_params (struct disk *from, const VixDiskLibCreateParams *p)
 {
   VixDiskLibCreateParams params = { .diskType = p->diskType, .adapterType = p->adapterType, .hwVersion = p->hwVersion };
-  CLEANUP_FREE char *version = descriptor_ddb_get (from->top->descriptor, "virtualHWVersion");
+  CLEANUP_FREE char *version = disk_ddb_get (from, "virtualHWVersion");
   struct disk_info info;
 
-  disk_get_info (from, &info);
+  disk_find_info (from, &info);
   params.capacity = info.capacity;
   if (params.diskType == VIXDISKLIB_DISK_UNKNOWN)
     params.diskType = type_of (from);

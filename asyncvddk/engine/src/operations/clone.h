@@ -4,13 +4,14 @@
 
 #include "base/io.h"
 #include "base/progress.h"
-#include "disk/disk.h"
 #include "disk/disk_private.h"
 
 /* Clones are copied by grains of what we create; one that holds only zeros is not copied. */
 #define CLONE_GRAIN_SECTORS 128u
 
-/* clone.c: what a clone is created with: the source's capacity, and what p leaves open as the source has it.
+/* For all of these the caller has the source, alone or shared (DISK_SHARED): they use its links without asking.
+ *
+ * clone.c: what a clone is created with: the source's capacity, and what p leaves open as the source has it.
  * p->diskType may be VIXDISKLIB_DISK_UNKNOWN, p->adapterType VIXDISKLIB_ADAPTER_UNKNOWN or 0, p->hwVersion 0. */
 VixDiskLibCreateParams clone_params (struct disk *from, const VixDiskLibCreateParams *p);
 
@@ -22,8 +23,7 @@ VixError clone_metadata (struct disk *from, struct descriptor *to);
 typedef VixError area_function (void *opaque, uint64_t start, uint64_t count);
 typedef VixError content_function (void *opaque, uint64_t start, uint64_t count, const uint8_t *data);
 
-/* The allocated areas, ascending; none touches the one before.  For this and the next the caller has the disk, alone or
- * shared (DISK_SHARED): they use its links without asking. */
+/* The allocated areas, ascending; none touches the one before. */
 VixError clone_areas (struct disk *from, area_function *f, void *opaque);
 
 /* All grains that are not zeros, ascending.  f may be called on another thread, one call at a time.  progress: is told

@@ -44,7 +44,7 @@ carry (struct disk *from, const char *key, bool geometry, struct descriptor *to)
   return value ? descriptor_ddb_set (to, key, value) : report_no_memory ();
 }
 
-/* The source may get metadata, or a parent with more of it, meanwhile: so the names are those of one moment. */
+/* The source may get metadata meanwhile: so the names are those of one moment. */
 VixError
 clone_metadata (struct disk *from, struct descriptor *to)
 {

@@ -55,7 +55,6 @@ count_grains (void *opaque, uint64_t start, uint64_t count, const uint8_t *data)
 static VixError
 sparse_space (struct disk *d, const struct kind *kind, uint64 *bytes)
 {
-  DISK_SHARED (d);
   const uint64_t capacity = link_sectors (d->top), size = kind->split ? split_sectors (capacity) : capacity;
 
   for (uint64_t done = 0; done < capacity; done += size)
@@ -89,7 +88,6 @@ stream_space (struct disk *d, uint64 *bytes)
   const uint64_t tables = (link_sectors (d->top) - 1) / (SPARSE_GRAIN_SECTORS * SPARSE_GTES_PER_GT) + 1;
   const uint64_t directory = round_up (4 * tables, SECTOR_SIZE) / SECTOR_SIZE;
   struct stream_size s = { .sectors = SPARSE_GRAIN_SECTORS + 1 + directory + TAIL_OF_STREAM };
-  DISK_SHARED (d);
   VixError r = clone_areas (d, count_stream_area, &s);
 
   *bytes = s.sectors * SECTOR_SIZE;
@@ -120,6 +118,7 @@ space (struct disk *d, struct creation *c, uint64 *bytes)
 VixError
 disk_space_for_clone (struct disk *d, VixDiskLibDiskType type, uint64 *bytes)
 {
+  DISK_SHARED (d);
   const VixDiskLibCreateParams as_source = { .diskType = type };
   const VixDiskLibCreateParams params = clone_params (d, &as_source);
   struct creation c = { .params = &params, .kind = find_kind (params.diskType) };

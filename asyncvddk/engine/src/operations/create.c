@@ -45,7 +45,8 @@ find_kind (VixDiskLibDiskType type)
   return (size_t) type < sizeof kinds / sizeof *kinds && kinds[type].create_type ? &kinds[type] : NULL;
 }
 
-VixError
+/* Creates a file and notes it. */
+static VixError
 create_file (struct creation *c, const char *name, struct file **out)
 {
   char **created = reallocarray (c->created, c->n_created + 1, sizeof *created);

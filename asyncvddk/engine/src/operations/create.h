@@ -70,9 +70,6 @@ uint64_t split_sectors (uint64_t capacity);
 VixError creation_set_base (struct creation *c);
 char *creation_lines (const struct creation *c);
 
-/* Creates a file and notes it. */
-VixError create_file (struct creation *c, const char *name, struct file **out);
-
 /* create_flat.c: all sectors of a new file, reserved on storage unless thin.  done of total sectors of the disk exist
  * before. */
 VixError create_flat_extent (struct creation *c, const struct file *f, uint64_t sectors, bool thin, uint64_t done);

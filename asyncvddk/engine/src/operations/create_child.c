@@ -104,11 +104,13 @@ disk_create_child (struct disk *parent, const char *path, VixDiskLibDiskType typ
     r = check_parent (parent, path, type);
   if (r == VIX_OK)
     r = disk_settle (parent, &parentage.cid);
-  disk_exclusive_end (parent);
   if (r == VIX_OK) {
     parentage.ddb = repeated_lines (parent);
-    r = parentage.ddb ? create_link (path, &c) : report_no_memory ();
+    r = parentage.ddb ? VIX_OK : report_no_memory ();
   }
+  disk_exclusive_end (parent);
+  if (r == VIX_OK)
+    r = create_link (path, &c);
   free (parentage.hint);
   free (parentage.ddb);
   return r;

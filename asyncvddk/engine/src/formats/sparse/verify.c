@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "base/log.h"
+#include "base/zero.h"
 #include "formats/sparse/check.h"
 
 #define DAMAGED(...) report (VIX_E_DISK_NEEDSREPAIR, __VA_ARGS__)
@@ -14,12 +15,6 @@
 /* Bytes of grain tables that opening for writing may look through; larger ones are compared with their copies when they
  * are first used. */
 #define VERIFY_BYTES (64ull << 20)
-
-static bool
-is_zero_table (const uint32_t *entries, uint32_t n)
-{
-  return entries[0] == 0 && memcmp (entries, entries + 1, (n - 1) * sizeof *entries) == 0;
-}
 
 /* An empty table that only one directory has: the other entry was about to be written.  Takes it out. */
 static VixError
@@ -30,7 +25,7 @@ drop_table (struct sparse *s, uint32_t index, uint32_t *entries)
   const uint64_t offset = s->gd[index] ? s->gd_offset : s->rgd_offset;
   VixError r = file_read (s->base.file, entries, s->table_bytes, le32toh (directory[index]) * SECTOR_SIZE);
 
-  if (r == VIX_OK && !(s->found_unclean && is_zero_table (entries, table_entries (s))))
+  if (r == VIX_OK && !(s->found_unclean && is_zero (entries, s->table_bytes)))
     return DAMAGED ("%s: grain table %u is in one of the two directories only; repair the disk before writing to it",
                     s->base.file->path, index);
   if (r == VIX_OK)
