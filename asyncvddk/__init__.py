@@ -66,20 +66,20 @@ Testing your own code
 installed asyncvddk brings its fixtures to pytest.
 """
 
-from asyncvddk._access import Access
 from asyncvddk._config import LibraryConfig
-from asyncvddk._connection import Connection
-from asyncvddk._disk import AsyncDisk
-from asyncvddk._library import Vddk
-from asyncvddk._metadata import DiskMetadata
-from asyncvddk._opening import Opening
-from asyncvddk._operation import Operation
 from asyncvddk._params import ConnectParams, DatastoreFolder, StorageObject
-from asyncvddk._retry import RetryPolicy
-from asyncvddk._retrying import RetryingDisk
 from asyncvddk._secret import Secret
-from asyncvddk._stream import DiskStream
 from asyncvddk._version import __version__
+from asyncvddk.disks._access import Access
+from asyncvddk.disks._connection import Connection
+from asyncvddk.disks._disk import AsyncDisk
+from asyncvddk.disks._library import Vddk
+from asyncvddk.disks._metadata import DiskMetadata
+from asyncvddk.disks._opening import Opening
+from asyncvddk.disks._operation import Operation
+from asyncvddk.disks._retry import RetryPolicy
+from asyncvddk.disks._retrying import RetryingDisk
+from asyncvddk.disks._stream import DiskStream
 from asyncvddk.errors import (
     AbortedError,
     AccessDeniedError,

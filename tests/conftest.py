@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from asyncvddk._port import _ports
-from asyncvddk._runtime import RUNTIME
+from asyncvddk.disks._runtime import RUNTIME
+from asyncvddk.threads._port import _ports
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from asyncvddk._runtime import RUNTIME, Runtime
+from asyncvddk.disks._runtime import RUNTIME, Runtime
 from asyncvddk.native._structs import ConnectParams
 from tests.fix_tools import GCC, find
 

@@ -13,7 +13,7 @@ import pytest
 from structlog.testing import capture_logs
 
 from asyncvddk import AbortedError, ConnectParams, CreateParams, Secret, Vddk, VddkError
-from asyncvddk._port import library_is_busy
+from asyncvddk.threads._port import library_is_busy
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterator

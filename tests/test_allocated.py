@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from structlog.testing import capture_logs
 
 from asyncvddk import AsyncDisk, Block, ConnectionFailedError, DiskError, Vddk
-from asyncvddk._allocated import Allocated
+from asyncvddk.disks._allocated import Allocated
 from asyncvddk.errors import native_error
 from asyncvddk.native import _structs
 from tests.fix_disks import DISK_SIZE, MIB

@@ -10,7 +10,7 @@ import pytest
 from structlog.testing import capture_logs
 
 from asyncvddk import AbortedError, CallTimeoutError, ConnectParams, CreateParams, Secret, Vddk
-from asyncvddk._watch import LOOKS, Watch
+from asyncvddk.threads._watch import LOOKS, Watch
 from tests.test_abort import come_back, started
 
 if TYPE_CHECKING:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from asyncvddk import ConnectParams, NativeError, Opening, Secret, Vddk
-from asyncvddk._closing import Steps
+from asyncvddk.disks._closing import Steps
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable

@@ -142,7 +142,7 @@ def test_call_that_was_given_up_may_come_back_while_python_ends(stub_root: Path)
     """Its memory outlives the interpreter."""
     program = """
     import atexit
-    import asyncvddk._port
+    import asyncvddk.threads._port
 
     async def main():
         async with Vddk(stub.root) as vddk, vddk.open_disk("/disk.vmdk") as disk:

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from asyncvddk import AsyncDisk, CreateParams, Vddk
-from asyncvddk._worker import Worker
 from asyncvddk.native import _core, _memory
+from asyncvddk.threads._worker import Worker
 from tests.test_worker import LABS, WRITE
 
 if TYPE_CHECKING:

@@ -6,7 +6,7 @@ import asyncio
 
 import pytest
 
-from asyncvddk._ranges import RangeLocks
+from asyncvddk.disks._ranges import RangeLocks
 
 
 async def _asked(locks: RangeLocks, start: int, end: int, order: list[str], name: str) -> None:

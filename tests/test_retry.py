@@ -10,7 +10,7 @@ import pytest
 from structlog.testing import capture_logs
 
 from asyncvddk import AccessDeniedError, ConnectionFailedError, ConnectParams, RetryPolicy, Secret, Vddk
-from asyncvddk._retry import Tries
+from asyncvddk.disks._retry import Tries
 from asyncvddk.errors import native_error
 
 if TYPE_CHECKING:

@@ -8,7 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from asyncvddk import Block, _sectors
+from asyncvddk import Block
+from asyncvddk.disks import _sectors
 
 OFFSETS = st.integers(0, 5000)
 LENGTHS = st.integers(1, 5000)

@@ -27,14 +27,14 @@ from asyncvddk import (
     OutOfRangeError,
     Vddk,
 )
-from asyncvddk._ranges import RangeLocks
+from asyncvddk.disks._ranges import RangeLocks
 from tests.reliability.operations import PARAMS
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from asyncvddk import Connection
-    from asyncvddk._ranges import Range
+    from asyncvddk.disks._ranges import Range
     from tests.fix_stub import Stub
 
 MIB = 1 << 20

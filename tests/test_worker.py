@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from asyncvddk import ClosedError
-from asyncvddk._worker import Worker
 from asyncvddk.native import _core, _memory
+from asyncvddk.threads._worker import Worker
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -23,8 +23,8 @@ if TYPE_CHECKING:
 
     from structlog.typing import EventDict
 
-    from asyncvddk._library import Vddk
     from asyncvddk.cli._options import Common
+    from asyncvddk.disks._library import Vddk
 
 EXPECTED = (OSError, VddkError, ValueError, MemoryError)
 """Errors that say themselves what is wrong; all others are bugs and keep their traceback."""
@@ -48,7 +48,7 @@ def say_error(error: Exception, *, debug: bool) -> None:
 
 async def _main(command: Callable[[Vddk], Awaitable[int]], common: Common) -> int:
     """Await the command inside the library, under the signals that end it."""
-    from asyncvddk._library import Vddk  # noqa: PLC0415  (so that usage errors and --help need no library)
+    from asyncvddk.disks._library import Vddk  # noqa: PLC0415  (so that usage errors and --help need no library)
 
     status = _exit.FAILED
     with _ended_by_signals() as caught:

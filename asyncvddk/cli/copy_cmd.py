@@ -21,9 +21,9 @@ from asyncvddk.models import DiskType
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from asyncvddk._library import Vddk
     from asyncvddk.cli._report import Reporter
     from asyncvddk.copy import CopyOutcome, CopyPlan
+    from asyncvddk.disks._library import Vddk
 
 
 def copy(  # noqa: PLR0913  (the options of a command)

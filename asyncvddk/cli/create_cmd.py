@@ -28,7 +28,7 @@ from asyncvddk.models import SECTOR_SIZE, Block, CreateParams
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from asyncvddk._library import Vddk
+    from asyncvddk.disks._library import Vddk
 
 _EXAMPLE_PLACES = 16
 _EXAMPLE_LENGTH = 4 << 20

@@ -16,8 +16,8 @@ from asyncvddk.cli._text import format_size
 from asyncvddk.copy import create_type
 
 if TYPE_CHECKING:
-    from asyncvddk._disk import AsyncDisk
-    from asyncvddk._library import Vddk
+    from asyncvddk.disks._disk import AsyncDisk
+    from asyncvddk.disks._library import Vddk
     from asyncvddk.models import Geometry
 
 

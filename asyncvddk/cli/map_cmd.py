@@ -14,7 +14,7 @@ from asyncvddk.cli._run import run_with_library
 from asyncvddk.cli._text import format_size
 
 if TYPE_CHECKING:
-    from asyncvddk._library import Vddk
+    from asyncvddk.disks._library import Vddk
     from asyncvddk.models import Block
 
 

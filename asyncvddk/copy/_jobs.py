@@ -19,9 +19,9 @@ from asyncvddk.models import AdapterType, CreateParams
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from asyncvddk._disk import AsyncDisk
-    from asyncvddk._library import Vddk
     from asyncvddk.copy._destinations import CopyJob, CopyOptions, CopyPlan
+    from asyncvddk.disks._disk import AsyncDisk
+    from asyncvddk.disks._library import Vddk
 
 JOBS = 4
 """Disks copied at once unless told otherwise."""

@@ -14,8 +14,8 @@ from asyncvddk.native import _memory
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from asyncvddk._disk import AsyncDisk
     from asyncvddk.copy._targets import Target
+    from asyncvddk.disks._disk import AsyncDisk
     from asyncvddk.models import Block
 
 CHUNK_SIZE = 2 << 20

@@ -7,20 +7,20 @@ from array import array
 from contextlib import AsyncExitStack, aclosing, contextmanager, suppress
 from typing import TYPE_CHECKING, Protocol, Self
 
-from asyncvddk._worker import Worker
 from asyncvddk.copy import _places
 from asyncvddk.copy._plan import GRANULE
 from asyncvddk.errors import NativeError, VddkError
 from asyncvddk.models import OpenFlags
 from asyncvddk.native import _core, _memory
+from asyncvddk.threads._worker import Worker
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
     from types import TracebackType
 
-    from asyncvddk._disk import AsyncDisk
-    from asyncvddk._library import Vddk
+    from asyncvddk.disks._disk import AsyncDisk
+    from asyncvddk.disks._library import Vddk
     from asyncvddk.models import CreateParams
 
 VMDK_GRANULE = 65536

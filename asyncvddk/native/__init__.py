@@ -5,6 +5,6 @@
 to C, ``_loader`` finds and loads a library, ``_core`` drives the C threads that make the calls (``core/*.c``),
 ``_log`` brings the library's messages to the log.
 
-Imported by ``asyncvddk._worker`` and the modules of the disk layer above it; by users never. Imports only
+Imported by ``asyncvddk.threads._worker`` and the modules of the disk layer above it; by users never. Imports only
 :mod:`asyncvddk.errors`, :mod:`asyncvddk.models` and other modules of values.
 """

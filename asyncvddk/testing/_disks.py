@@ -8,8 +8,8 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
-from asyncvddk._library import Vddk
-from asyncvddk._runtime import RUNTIME
+from asyncvddk.disks._library import Vddk
+from asyncvddk.disks._runtime import RUNTIME
 from asyncvddk.errors import VddkError
 from asyncvddk.models import CreateParams, DiskType, OpenFlags
 from asyncvddk.native._loader import ENGINE_ROOT
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     import os
     from collections.abc import Awaitable, Callable, Sequence
 
-    from asyncvddk._connection import Connection
+    from asyncvddk.disks._connection import Connection
     from asyncvddk.testing._content import Content
 
 T = TypeVar("T")

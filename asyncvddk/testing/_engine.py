@@ -5,7 +5,7 @@ from __future__ import annotations
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Protocol
 
-from asyncvddk._library import Vddk
+from asyncvddk.disks._library import Vddk
 from asyncvddk.native._loader import ENGINE_ROOT
 from asyncvddk.testing._config import EngineConfig
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
-from asyncvddk._runtime import RUNTIME
+from asyncvddk.disks._runtime import RUNTIME
 
 if TYPE_CHECKING:
     import os

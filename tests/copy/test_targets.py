@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING
 import pytest
 
 from asyncvddk import CreateParams, DiskType, Vddk
-from asyncvddk._worker import Worker
 from asyncvddk.copy import RawTarget, VmdkTarget
 from asyncvddk.native import _core
+from asyncvddk.threads._worker import Worker
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from typing import TypeAlias
 
     from asyncvddk import AsyncDisk, Connection
-    from asyncvddk._worker import Worker
+    from asyncvddk.threads._worker import Worker
     from tests.fix_stub import Stub
 
     Call: TypeAlias = Callable[[], Awaitable[object]]

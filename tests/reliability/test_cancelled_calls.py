@@ -15,9 +15,9 @@ from typing import TYPE_CHECKING
 import anyio
 import pytest
 
-from asyncvddk._port import _ports
-from asyncvddk._worker import Worker
 from asyncvddk.native import _core
+from asyncvddk.threads._port import _ports
+from asyncvddk.threads._worker import Worker
 from tests.reliability.operations import CASES, OPERATIONS, QUEUED, Scene
 from tests.reliability.ways import WAYS, Canceller, settle
 

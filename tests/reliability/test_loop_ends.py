@@ -102,7 +102,7 @@ async def _interrupt(gates: asyncio.Queue[Gate], times: int) -> None:
 PROGRAM = """
 import asyncio, sys
 from pathlib import Path
-from asyncvddk._runtime import RUNTIME
+from asyncvddk.disks._runtime import RUNTIME
 from tests.fix_stub import Stub
 from tests.reliability.operations import OPERATIONS
 from tests.reliability.test_loop_ends import _begin

@@ -6,11 +6,11 @@ import asyncio
 import copy
 from typing import TYPE_CHECKING, Final, TypeVar
 
-from asyncvddk import _sectors
-from asyncvddk._closing import CloseOnce, undo
 from asyncvddk._events import Events
-from asyncvddk._ranges import RangeLocks
-from asyncvddk._retry import Tries
+from asyncvddk.disks import _sectors
+from asyncvddk.disks._closing import CloseOnce, undo
+from asyncvddk.disks._ranges import RangeLocks
+from asyncvddk.disks._retry import Tries
 from asyncvddk.errors import (
     AbortedError,
     CallTimeoutError,
@@ -28,11 +28,11 @@ if TYPE_CHECKING:
 
     from typing_extensions import Buffer
 
-    from asyncvddk._closing import Steps
-    from asyncvddk._disk import AsyncDisk
-    from asyncvddk._retry import RetryPolicy
-    from asyncvddk._worker import Hold
+    from asyncvddk.disks._closing import Steps
+    from asyncvddk.disks._disk import AsyncDisk
+    from asyncvddk.disks._retry import RetryPolicy
     from asyncvddk.models import Block, DiskInfo
+    from asyncvddk.threads._worker import Hold
 
 T = TypeVar("T")
 

@@ -12,22 +12,22 @@ import threading
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Final
 
-from asyncvddk import _fork
 from asyncvddk._events import Events
-from asyncvddk._port import library_is_busy
 from asyncvddk.errors import AbortedError, LibraryLoadError, VddkError
 from asyncvddk.native import _loader
+from asyncvddk.threads import _fork
+from asyncvddk.threads._port import library_is_busy
 
 if TYPE_CHECKING:
     import os
     from collections.abc import AsyncIterator
     from pathlib import Path
 
-    from asyncvddk._calls import Calls
     from asyncvddk._config import LibraryConfig
-    from asyncvddk._worker import Hold
     from asyncvddk.native import _memory
     from asyncvddk.native._loader import Library
+    from asyncvddk.threads._calls import Calls
+    from asyncvddk.threads._worker import Hold
 
 _logger: Final = Events("asyncvddk")
 _lock: Final = threading.Lock()

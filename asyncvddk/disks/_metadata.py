@@ -10,7 +10,7 @@ from asyncvddk.native import _marshal, _memory
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Mapping
 
-    from asyncvddk._calls import HandleCall
+    from asyncvddk.threads._calls import HandleCall
 
 D = TypeVar("D")
 

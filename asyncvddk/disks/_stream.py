@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Final, NoReturn, Protocol
 import anyio
 from anyio.abc import ByteReceiveStream, ByteSendStream
 
-from asyncvddk._closing import Busy, CloseOnce
+from asyncvddk.disks._closing import Busy, CloseOnce
 from asyncvddk.errors import ClosedError
 
 if TYPE_CHECKING:

@@ -18,12 +18,12 @@ from typing import TYPE_CHECKING, Any, Final, Self, TypeAlias
 
 import anyio
 
-from asyncvddk import _fork
 from asyncvddk._events import Events
-from asyncvddk._port import Port, new_tag
-from asyncvddk._watch import LOOKS, Watch
 from asyncvddk.errors import AbortedError, CallTimeoutError, ClosedError
 from asyncvddk.native import _core, _log
+from asyncvddk.threads import _fork
+from asyncvddk.threads._port import Port, new_tag
+from asyncvddk.threads._watch import LOOKS, Watch
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

@@ -6,14 +6,14 @@ import functools
 import os
 from typing import TYPE_CHECKING, Final
 
-from asyncvddk import _sectors
-from asyncvddk._allocated import Allocated
-from asyncvddk._closing import Busy, CloseOnce, Steps
 from asyncvddk._events import Events
-from asyncvddk._metadata import DiskMetadata
-from asyncvddk._operation import Operation
-from asyncvddk._ranges import RangeLocks
-from asyncvddk._stream import CHUNK_SIZE, DiskStream
+from asyncvddk.disks import _sectors
+from asyncvddk.disks._allocated import Allocated
+from asyncvddk.disks._closing import Busy, CloseOnce, Steps
+from asyncvddk.disks._metadata import DiskMetadata
+from asyncvddk.disks._operation import Operation
+from asyncvddk.disks._ranges import RangeLocks
+from asyncvddk.disks._stream import CHUNK_SIZE, DiskStream
 from asyncvddk.errors import ChainError, ClosedError
 from asyncvddk.models import SECTOR_SIZE, Block, DiskType
 from asyncvddk.native import _core, _marshal, _memory
@@ -23,10 +23,10 @@ if TYPE_CHECKING:
 
     from typing_extensions import Buffer
 
-    from asyncvddk._calls import Calls
-    from asyncvddk._operation import Tell
-    from asyncvddk._worker import Hold
+    from asyncvddk.disks._operation import Tell
     from asyncvddk.models import DiskInfo
+    from asyncvddk.threads._calls import Calls
+    from asyncvddk.threads._worker import Hold
 
 _LOCAL_REQUEST_SECTORS: Final = 32 * 1024 * 1024 // SECTOR_SIZE
 """Largest request to a local disk; longer ranges are cut, so that cancelling one does not wait for gigabytes."""

@@ -8,34 +8,34 @@ from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, Self, overload
 
-from asyncvddk import _fork
-from asyncvddk._access import DEFAULT_IDENTITY, Access, NativeParams, checked_identity
-from asyncvddk._calls import Calls
-from asyncvddk._closing import Steps, undo, undone_on_error
 from asyncvddk._config import LibraryConfig
-from asyncvddk._connection import Connection
 from asyncvddk._events import Events
-from asyncvddk._one_disk import OneDisk
-from asyncvddk._opening import Opening
-from asyncvddk._retry import retried
-from asyncvddk._runtime import RUNTIME
-from asyncvddk._thumbprint import fetch_thumbprint
-from asyncvddk._worker import Worker, hold_cancellation
+from asyncvddk.disks._access import DEFAULT_IDENTITY, Access, NativeParams, checked_identity
+from asyncvddk.disks._closing import Steps, undo, undone_on_error
+from asyncvddk.disks._connection import Connection
+from asyncvddk.disks._one_disk import OneDisk
+from asyncvddk.disks._opening import Opening
+from asyncvddk.disks._retry import retried
+from asyncvddk.disks._runtime import RUNTIME
+from asyncvddk.disks._thumbprint import fetch_thumbprint
 from asyncvddk.errors import ClosedError, InvalidArgumentError, NativeError, NotSupportedError, UnsupportedError
 from asyncvddk.models import CleanupResult, OpenFlags
 from asyncvddk.native import _core, _log, _marshal, _memory
+from asyncvddk.threads import _fork
+from asyncvddk.threads._calls import Calls
+from asyncvddk.threads._worker import Worker, hold_cancellation
 
 if TYPE_CHECKING:
     import os
     from collections.abc import Sequence
     from types import TracebackType
 
-    from asyncvddk._closing import Abortable
-    from asyncvddk._disk import AsyncDisk
     from asyncvddk._params import ConnectParams
-    from asyncvddk._retry import RetryPolicy
-    from asyncvddk._retrying import RetryingDisk
-    from asyncvddk._thumbprint import Algorithm
+    from asyncvddk.disks._closing import Abortable
+    from asyncvddk.disks._disk import AsyncDisk
+    from asyncvddk.disks._retry import RetryPolicy
+    from asyncvddk.disks._retrying import RetryingDisk
+    from asyncvddk.disks._thumbprint import Algorithm
 
 _API_VERSIONS: Final = ((8, 0), (7, 0), (6, 7), (6, 5))
 """What we ask of InitEx, newest first: a library refuses a version newer than its own."""

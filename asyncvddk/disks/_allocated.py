@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from asyncvddk import _sectors
 from asyncvddk._events import Events
+from asyncvddk.disks import _sectors
 from asyncvddk.errors import NotSupportedError
 from asyncvddk.models import SECTOR_SIZE
 from asyncvddk.native import _marshal, _memory
@@ -13,8 +13,8 @@ from asyncvddk.native import _marshal, _memory
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Callable, Iterator
 
-    from asyncvddk._calls import HandleCall
     from asyncvddk.models import Block
+    from asyncvddk.threads._calls import HandleCall
 
 _logger: Final = Events("asyncvddk")
 

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final, Protocol
 
-from asyncvddk._worker import hold_cancellation
 from asyncvddk.errors import NativeError, VddkError, native_error
 from asyncvddk.native import _core, _memory
 from asyncvddk.native._functions import FUNCTIONS, Thread
+from asyncvddk.threads._worker import hold_cancellation
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
-    from asyncvddk._worker import Hold, Progress, Worker
     from asyncvddk.native._loader import Library
+    from asyncvddk.threads._worker import Hold, Progress, Worker
 
 _PREFIX: Final = "VixDiskLib_"
 _SERIAL: Final = frozenset(f.name for f in FUNCTIONS if f.thread in (Thread.MAIN, Thread.OPEN_CLOSE))

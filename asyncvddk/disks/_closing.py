@@ -6,8 +6,8 @@ import asyncio
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Protocol, TypeVar
 
-from asyncvddk import _fork
-from asyncvddk._worker import Hold, hold_cancellation
+from asyncvddk.threads import _fork
+from asyncvddk.threads._worker import Hold, hold_cancellation
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable

@@ -6,19 +6,19 @@ import os
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from asyncvddk._closing import undo, undone_on_error
-from asyncvddk._retry import retried
-from asyncvddk._retrying import RetryingDisk
+from asyncvddk.disks._closing import undo, undone_on_error
+from asyncvddk.disks._retry import retried
+from asyncvddk.disks._retrying import RetryingDisk
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from asyncvddk._access import Access
-    from asyncvddk._closing import Steps
-    from asyncvddk._connection import Connection
-    from asyncvddk._disk import AsyncDisk
-    from asyncvddk._opening import Opening
-    from asyncvddk._retry import RetryPolicy
+    from asyncvddk.disks._access import Access
+    from asyncvddk.disks._closing import Steps
+    from asyncvddk.disks._connection import Connection
+    from asyncvddk.disks._disk import AsyncDisk
+    from asyncvddk.disks._opening import Opening
+    from asyncvddk.disks._retry import RetryPolicy
     from asyncvddk.models import OpenFlags
 
 

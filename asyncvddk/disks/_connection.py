@@ -8,28 +8,28 @@ import os
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Self
 
-from asyncvddk import _sectors
-from asyncvddk._access import NativeParams
-from asyncvddk._calls import Calls
-from asyncvddk._closing import Busy, CloseOnce, Steps, undo
-from asyncvddk._disk import AsyncDisk
-from asyncvddk._opening import Opening
-from asyncvddk._operation import Operation
-from asyncvddk._retry import retried
-from asyncvddk._runtime import RUNTIME
-from asyncvddk._worker import Hold, Worker, hold_cancellation
+from asyncvddk.disks import _sectors
+from asyncvddk.disks._access import NativeParams
+from asyncvddk.disks._closing import Busy, CloseOnce, Steps, undo
+from asyncvddk.disks._disk import AsyncDisk
+from asyncvddk.disks._opening import Opening
+from asyncvddk.disks._operation import Operation
+from asyncvddk.disks._retry import retried
+from asyncvddk.disks._runtime import RUNTIME
 from asyncvddk.errors import ClosedError, NotSupportedError
 from asyncvddk.models import AdapterType, DiskType, OpenFlags
 from asyncvddk.native import _marshal, _memory
 from asyncvddk.native._connect_params import read_connect_params
+from asyncvddk.threads._calls import Calls
+from asyncvddk.threads._worker import Hold, Worker, hold_cancellation
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from asyncvddk._closing import Abortable
-    from asyncvddk._operation import Tell
     from asyncvddk._params import ConnectParams
-    from asyncvddk._retry import RetryPolicy
+    from asyncvddk.disks._closing import Abortable
+    from asyncvddk.disks._operation import Tell
+    from asyncvddk.disks._retry import RetryPolicy
     from asyncvddk.models import CreateParams
     from asyncvddk.native._loader import Library
 

@@ -6,21 +6,21 @@ from collections import Counter
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Final, Self
 
-from asyncvddk._calls import Calls
-from asyncvddk._closing import CloseOnce, Steps, undo
 from asyncvddk._events import Events
-from asyncvddk._worker import Worker, hold_cancellation
+from asyncvddk.disks._closing import CloseOnce, Steps, undo
 from asyncvddk.errors import AccessLockedError
 from asyncvddk.native import _marshal, _memory
 from asyncvddk.native._connect_params import connect_params
+from asyncvddk.threads._calls import Calls
+from asyncvddk.threads._worker import Worker, hold_cancellation
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from asyncvddk._closing import Abortable
     from asyncvddk._params import ConnectParams
-    from asyncvddk._worker import Hold
+    from asyncvddk.disks._closing import Abortable
     from asyncvddk.native._loader import Library
+    from asyncvddk.threads._worker import Hold
 
 DEFAULT_IDENTITY: Final = "asyncvddk"
 _LONGEST_IDENTITY: Final = 50

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
-from asyncvddk._closing import Closable, undo
+from asyncvddk.disks._closing import Closable, undo
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Generator

@@ -6,8 +6,8 @@ import asyncio
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Final, Generic, Self, TypeAlias, TypeVar
 
-from asyncvddk._worker import hold_cancellation
 from asyncvddk.errors import OperationCancelledError
+from asyncvddk.threads._worker import hold_cancellation
 
 if TYPE_CHECKING:
     from collections.abc import Coroutine, Generator

@@ -1,0 +1,1 @@
+"""The asyncio side of the threads that make the native calls, one for each connection."""
