@@ -13,7 +13,7 @@ import pytest
 from asyncvddk import AsyncDisk, CreateParams, Vddk
 from asyncvddk.native import _core, _memory
 from asyncvddk.threads._worker import Worker
-from tests.test_worker import LABS, WRITE
+from tests.threads.test_worker import LABS, WRITE
 
 if TYPE_CHECKING:
     from collections.abc import Coroutine

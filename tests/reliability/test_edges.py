@@ -176,7 +176,7 @@ asyncio.run(main())
 def test_process_ends_although_a_call_never_returns(stub_root: Path) -> None:
     """Neither a hang nor a crash: the abandoned thread and its buffer die with the process."""
     source = textwrap.dedent(PROGRAM)
-    folder = Path(__file__).parent.parent
+    folder = Path(__file__).parent.parent.parent
     done = subprocess.run(
         [sys.executable, "-W", "ignore", "-c", source, str(stub_root)],
         cwd=folder,

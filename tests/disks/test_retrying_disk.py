@@ -22,7 +22,7 @@ from asyncvddk import (
     RetryPolicy,
     Vddk,
 )
-from tests.test_abort import come_back, started
+from tests.reliability.test_abort import come_back, started
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator

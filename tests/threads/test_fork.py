@@ -7,7 +7,7 @@ import sys
 import textwrap
 from pathlib import Path
 
-FOLDER = Path(__file__).parent.parent
+FOLDER = Path(__file__).parent.parent.parent
 
 PARENT = """
 import asyncio, gc, multiprocessing, os, sys, traceback, warnings

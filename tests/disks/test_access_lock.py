@@ -9,7 +9,7 @@ import pytest
 from structlog.testing import capture_logs
 
 from asyncvddk import AccessLockedError, ConnectParams, NativeError, RetryPolicy, Secret, Vddk
-from tests.test_abort import started
+from tests.reliability.test_abort import started
 
 if TYPE_CHECKING:
     from tests.fix_stub import Gate, Stub

@@ -11,7 +11,7 @@ from structlog.testing import capture_logs
 
 from asyncvddk import AbortedError, CallTimeoutError, ConnectParams, CreateParams, Secret, Vddk
 from asyncvddk.threads._watch import LOOKS, Watch
-from tests.test_abort import come_back, started
+from tests.reliability.test_abort import come_back, started
 
 if TYPE_CHECKING:
     from tests.fix_stub import Stub

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-FOLDER = Path(__file__).parent.parent
+FOLDER = Path(__file__).parent.parent.parent
 
 PROGRAM = """
 import asyncio, os, signal, sys, threading
