@@ -17,6 +17,12 @@ if TYPE_CHECKING:
 pytest_plugins = ["tests.fix_tools", "tests.fix_disks", "tests.fix_package", "tests.fix_stub"]
 
 
+def pytest_collection_finish() -> None:
+    """Spare every test's collection the modules and the list of tests, which stay: a tenth of a second each time."""
+    gc.collect()
+    gc.freeze()
+
+
 def _threads() -> set[str]:
     """Return the names of our worker threads in this process."""
     names = set()
