@@ -45,7 +45,9 @@ class Runtime:
         self.left_open: list[tuple[str, int | _memory.Cell]] = []
         """What connections that were given up have not closed: function that does it, and handle."""
         self._hung: AbortedError | None = None
+        self._beginning_or_ending: str | None = None
         self._busy: concurrent.futures.Future[None] | None = None
+        self._busy_on: asyncio.AbstractEventLoop | None = None
 
     def load(self, libdir: str | os.PathLike[str] | None) -> Library:
         """Load the library, or return the loaded one. Raises LibraryLoadError when that is another one."""
@@ -73,6 +75,7 @@ class Runtime:
         """Call InitEx or Exit. One that is given up leaves a library that nobody can use any more."""
         if self._hung is not None:
             raise AbortedError(f"{self._hung}; the library cannot be used any more in this process: start another one")
+        self._beginning_or_ending = name
         try:
             if name == "Exit":
                 await calls.raw(name, hold=hold)
@@ -81,6 +84,11 @@ class Runtime:
         except AbortedError as error:
             self._hung = error
             raise
+        except GeneratorExit:
+            self._hung = _closed_under(name)
+            raise
+        finally:
+            self._beginning_or_ending = None
         self.initialised = name != "Exit"
         if not self.initialised:
             self.config = None  # it may hold secrets
@@ -120,15 +128,28 @@ class Runtime:
             yield
         finally:
             with _lock:
-                self._busy = None
+                if self._busy is mine:
+                    self._busy = self._busy_on = None
             mine.set_result(None)
 
     def _take_turn(self, mine: concurrent.futures.Future[None]) -> concurrent.futures.Future[None] | None:
         with _lock:
-            if self._busy is None:
-                self._busy = mine
-                return None
-            return self._busy
+            if self._busy is not None and not self._holder_is_lost():
+                return self._busy
+            self._busy, self._busy_on = mine, asyncio.get_running_loop()
+            return None
+
+    def _holder_is_lost(self) -> bool:
+        """Tell whether the loop of the one whose turn it is was closed under it: it never goes on."""
+        if self._busy_on is None or not self._busy_on.is_closed():
+            return False
+        if name := self._beginning_or_ending:
+            self._hung = _closed_under(name)
+        return True
+
+
+def _closed_under(name: str) -> AbortedError:
+    return AbortedError(f"VixDiskLib_{name}: its event loop was closed during the call")
 
 
 RUNTIME: Final = Runtime()

@@ -110,7 +110,7 @@ from tests.reliability.test_loop_ends import _begin
 stub = Stub(Path(sys.argv[1]))
 for name, operation in OPERATIONS.items():
     stub.reset()
-    RUNTIME.users, RUNTIME._busy = 0, None  # each as if in a process of its own
+    RUNTIME.users, RUNTIME._busy, RUNTIME._hung = 0, None, None  # each as if in a process of its own
     loop = asyncio.new_event_loop()
     tasks, gate = loop.run_until_complete(_begin(stub, operation))
     loop.close()
@@ -127,3 +127,44 @@ def test_loop_closed_under_calls_neither_crashes_nor_hangs_the_process(stub_root
     command = [sys.executable, "-W", "ignore", "-X", "faulthandler", "-c", PROGRAM, str(stub_root)]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False, timeout=TOO_LONG)
     assert (done.returncode, done.stdout.splitlines()[:-1]) == (0, list(OPERATIONS)), done.stderr
+
+
+NEXT_USER = """
+import asyncio, sys
+from pathlib import Path
+from asyncvddk import AbortedError, Vddk
+from tests.fix_stub import Stub
+from tests.reliability.operations import OPERATIONS
+from tests.reliability.test_loop_ends import _begin
+
+async def use(stub):
+    try:
+        async with Vddk(stub.root) as vddk, vddk.open_disk("/disk.vmdk") as disk:
+            print(await disk.read_at(1, 2))
+    except AbortedError as error:
+        print(error)
+
+stub = Stub(Path(sys.argv[1]))
+loop = asyncio.new_event_loop()
+tasks, gate = loop.run_until_complete(_begin(stub, OPERATIONS[sys.argv[2]]))
+loop.close()
+gate.release(10)
+asyncio.run(use(stub))
+"""
+
+
+@pytest.mark.parametrize(
+    ("name", "told"),
+    [
+        ("init", "InitEx: its event loop was closed during the call; the library cannot be used any more"),
+        ("read", "b'"),
+    ],
+)
+def test_the_next_user_of_a_process_whose_loop_was_closed_does_not_wait_for_ever(
+    stub_root: Path, name: str, told: str
+) -> None:
+    """Who comes after a loop that was closed inside of InitEx is told so; after any other call the library is there."""
+    command = [sys.executable, "-W", "ignore", "-c", NEXT_USER, str(stub_root), name]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False, timeout=TOO_LONG)
+    assert done.returncode == 0, done.stderr
+    assert told in done.stdout

@@ -32,7 +32,9 @@ class Canceller:
         self.task = asyncio.create_task(run.get(way, self._in_scope)())
 
     def now(self) -> None:
-        """Cancel, once more if need be."""
+        """Cancel, once more if need be; nothing when the task has ended."""
+        if self.task.done():
+            return
         if self._way == "task":
             self.task.cancel()
         elif self._way == "timeout":
