@@ -175,8 +175,7 @@ async def test_a_lock_that_is_given_up_while_it_is_idle_overwrites_its_copies(st
         assert native is not None
         (copy_,) = native._secrets
         access._calls.worker.abandon("given up")
-        with pytest.raises(ClosedError, match=r"given up|closed"):
-            await access.aclose()
+        await access.aclose()
     assert copy_.raw == bytes(8)
 
 

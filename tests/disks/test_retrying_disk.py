@@ -48,9 +48,8 @@ async def opened(
         yield disk
 
 
-async def fail_once(stub: Stub, gate: Gate, name: str, code: int) -> None:
-    """Have the call that comes next fail, and the further ones go well."""
-    stub.fail(name, code)
+async def let_it_fail(stub: Stub, gate: Gate, name: str) -> None:
+    """Have the call that is coming to the gate fail as it was told, and the further ones go well."""
     await gate.arrival()
     stub.fail(name, 0)
     gate.release(100)
@@ -60,8 +59,9 @@ async def test_read_that_fails_in_passing_is_made_again_on_the_same_handle(stub:
     """The host was short of memory: no new connection."""
     async with opened(stub, RECONNECT) as disk:
         with stub.gate("Read") as gate:
+            stub.fail("Read", NO_MEMORY)
             reading = await started(disk.read_at(100, 1000))
-            await fail_once(stub, gate, "Read", NO_MEMORY)
+            await let_it_fail(stub, gate, "Read")
             assert await reading == bytes(1000)
         assert (stub.calls("Read"), stub.calls("ConnectEx")) == (2, 1)
     assert stub.balanced()
@@ -86,7 +86,7 @@ async def test_reads_share_one_new_connection_when_theirs_is_lost(stub: Stub) ->
             for _ in range(4):
                 await gate.arrival()
                 gate.release()
-            await fail_once(stub, gate, "Read", LOST)
+            await let_it_fail(stub, gate, "Read")
             assert await asyncio.gather(*reads) == [bytes(512)] * 5
         assert (stub.calls("ConnectEx"), stub.calls("Open"), stub.calls("Close")) == (2, 2, 1)
         assert await disk.read_at(0, 512) == bytes(512)
@@ -149,8 +149,9 @@ async def test_read_into_a_buffer_without_a_limit_goes_straight_there(stub: Stub
     async with opened(stub, STAY) as disk:
         buffer = bytearray(b"\xff" * 512)
         with stub.gate("Read") as gate:
+            stub.fail("Read", NO_MEMORY)
             reading = await started(disk.readinto_at(0, buffer))
-            await fail_once(stub, gate, "Read", NO_MEMORY)
+            await let_it_fail(stub, gate, "Read")
             assert await reading == 512
         assert buffer == bytes(512)
 
@@ -168,8 +169,9 @@ async def test_writes_are_made_again_if_asked_for(stub: Stub) -> None:
     """Over a new connection, too, as long as no other write was lost with the old one."""
     async with opened(stub, dataclasses.replace(RECONNECT, writes=True), read_only=False) as disk:
         with stub.gate("Write") as gate:
+            stub.fail("Write", LOST)
             writing = await started(disk.write_at(100, b"x" * 512))
-            await fail_once(stub, gate, "Write", LOST)
+            await let_it_fail(stub, gate, "Write")
             assert await writing == 512
         await disk.flush()
         assert await disk.read_at(99, 514) == b"\0" + b"x" * 512 + b"\0"
@@ -211,8 +213,9 @@ async def test_allocated_blocks_go_on_behind_the_last_one(stub: Stub) -> None:
     """Each is told once."""
     async with opened(stub, RECONNECT) as disk:
         with stub.gate("QueryAllocatedBlocks") as gate:
+            stub.fail("QueryAllocatedBlocks", LOST)
             asking = await started(_blocks(disk))
-            await fail_once(stub, gate, "QueryAllocatedBlocks", LOST)
+            await let_it_fail(stub, gate, "QueryAllocatedBlocks")
             assert await asking == [Block(0, disk.size)]
         assert stub.calls("ConnectEx") == 2
         stub.fail("QueryAllocatedBlocks", NO_MEMORY)
