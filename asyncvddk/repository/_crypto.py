@@ -107,7 +107,8 @@ class Keys:
                 salt = secrets.token_bytes(_SALT)
                 view[_HEADER.size : start] = salt
                 cipher = AESGCM(blake3(salt, key=self._seal).digest())
-                cipher.encrypt_into(_NONCE, payload, header + name.encode(), view[start : start + length + _TAG])
+                target = view[start : start + length + _TAG]
+                cipher.encrypt_into(_NONCE, memoryview(payload), header + name.encode(), target)
             else:
                 view[start : start + length] = memoryview(payload).cast("B")
                 view[start + length : -_CHECKSUM] = self._plain_tag(header, name, payload)

@@ -70,14 +70,14 @@ class DiskWriter:
     """
 
     def __init__(self, writer: Writer, entry: DiskEntry, grid: Grid, base: Rows | None, *, inherit: bool) -> None:
-        """``base``: the index to compare with, which becomes this object's own."""
+        """Compare with the index ``base``, which becomes this object's own."""
         self.key = entry.key
         self.grid = grid
         self._writer = writer
         self._entry = entry
         self._inherit = inherit
         self._ids = new_ids(grid) if base is None else base
-        self._bytes = memoryview(self._ids).cast("B")
+        self._bytes = self._ids.data.cast("B")
         self._written = bytearray(grid.count)
         self._unfinished: set[int] = set()
         self._counts = dict.fromkeys(DiskStats.__struct_fields__, 0)

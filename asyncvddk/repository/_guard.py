@@ -46,7 +46,7 @@ class Guard:
     """Made with the session, before it uses anything."""
 
     def __init__(self, vault: Vault, known: Known, session: str, used: Callable[[], Marks]) -> None:
-        """``used`` returns all that the session relies on at that moment."""
+        """Watch over what ``used`` returns: all that the session relies on at that moment."""
         self._vault = vault
         self._known = known
         self._session = session

@@ -21,7 +21,8 @@ Rows = np.ndarray[tuple[int, int], np.dtype[np.uint64]]
 
 def rows(ids: Buffer) -> Rows:
     """Return ids that stand one behind the other as rows, without a copy."""
-    return np.frombuffer(ids, np.uint64).reshape(-1, _WORDS)
+    found: Rows = np.frombuffer(memoryview(ids), np.uint64).reshape(-1, _WORDS)
+    return found
 
 
 def nonzero(ids: Rows) -> Rows:

@@ -104,7 +104,7 @@ def pages_of(ids: Rows, entries: int) -> Iterator[tuple[int, memoryview | None]]
     """Iterate over the pages of an index: number and content, None for a page of zeros."""
     for number, start in enumerate(range(0, len(ids), entries)):
         part = ids[start : start + entries]
-        yield number, memoryview(np.ascontiguousarray(part)).cast("B") if part.any() else None
+        yield number, np.ascontiguousarray(part).data.cast("B") if part.any() else None
 
 
 def read_ids(root: Root, pages: Iterator[tuple[int, Buffer]]) -> Rows:

@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 _SALT: Final = 32
 _NONCE: Final = 12
 _KEK: Final = 32
+_MOST: Final = 64
+_MOST_KIB: Final = 4 << 20
 
 
 class Argon2Cost(msgspec.Struct, frozen=True):
@@ -31,7 +33,8 @@ class Argon2Cost(msgspec.Struct, frozen=True):
 
     def check(self) -> None:
         """Raise ValueError for a cost that no honest slot has: it would take the memory of the machine."""
-        if not (8 * self.lanes <= self.memory_kib <= 4 << 20 and 1 <= self.iterations <= 64 and 1 <= self.lanes <= 64):
+        sane = 8 * self.lanes <= self.memory_kib <= _MOST_KIB
+        if not (sane and 1 <= self.iterations <= _MOST and 1 <= self.lanes <= _MOST):
             raise ValueError(
                 f"{self}: expected at most 4 GiB of memory and at least 8 KiB a lane, 1..64 iterations, 1..64 lanes"
             )

@@ -109,7 +109,7 @@ class Known:
             raise
         with self._changing():
             self._base.execute("DELETE FROM witness WHERE EXISTS (SELECT 1 FROM young.settling)")
-            self._base.execute(f"INSERT INTO witness SELECT id FROM young.settling LIMIT {_WITNESSES}")
+            self._base.execute("INSERT INTO witness SELECT id FROM young.settling LIMIT ?", (_WITNESSES,))
             self._base.execute("INSERT OR IGNORE INTO known SELECT id FROM young.settling")
             self._base.execute("DELETE FROM young.settling")
 

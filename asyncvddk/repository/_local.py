@@ -66,8 +66,20 @@ class LocalStore:
             try:
                 return self._create(path, data, stable=stable)
             except FileNotFoundError:
-                os.makedirs(os.path.dirname(path), mode=0o700, exist_ok=True)  # noqa: PTH103, PTH120
+                self._make_folder(os.path.dirname(path))  # noqa: PTH120
                 return self._create(path, data, stable=stable)
+
+    def _make_folder(self, folder: str) -> None:
+        """Make a folder and those above it, up to the store's own, all of mode 0700."""
+        try:
+            os.mkdir(folder, 0o700)  # noqa: PTH102
+        except FileExistsError:
+            pass
+        except FileNotFoundError:
+            if folder == self._root:
+                raise
+            self._make_folder(os.path.dirname(folder))  # noqa: PTH120
+            self._make_folder(folder)
 
     def replace(self, name: str, data: Buffer) -> None:
         """As ``Store.replace``."""
@@ -195,7 +207,7 @@ class LocalStore:
                 os.unlink(self._path(name))  # noqa: PTH108
 
     def sync(self) -> None:
-        """As ``Store.sync``. After a failure it fails for good: the kernel tells only once of what it could not write."""
+        """As ``Store.sync``. Once failed, it fails for good: the kernel tells only once of what it could not write."""
         if self._unsynced:
             raise StoreError(f"{self.place}: an earlier write to storage failed ({self._unsynced}); open it again")
         with self._translated("syncfs"):

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from asyncvddk.repository import _layout, _sessions
 from asyncvddk.repository._crypto import Kind
-from asyncvddk.repository._ids import IdSet, rows
+from asyncvddk.repository._ids import IdSet, nonzero
 from asyncvddk.repository._index import stored_pages
 from asyncvddk.repository._manifests import Pin, Snapshot
 from asyncvddk.repository.errors import ObjectMissingError
@@ -45,7 +45,7 @@ def mark(vault: Vault) -> Marks:
     for identifier in pinned - roots:
         with contextlib.suppress(ObjectMissingError):  # its snapshot was gone before the session looked, and gave up
             _add_pages(pages, vault.get_root(identifier))
-    chunks = IdSet.union(_page_contents(vault, pages))
+    chunks = IdSet.union(nonzero(ids) for ids in _page_contents(vault, pages))
     return Marks(chunks, IdSet.of([*roots, *pinned, *pages, *blobs]))
 
 

@@ -138,8 +138,6 @@ def _unlock(store: Store, written: bytes, password: Secret) -> tuple[bytearray, 
         count += 1
         try:
             slot = read_text(item.name, store.get(item.name), KeySlot)
-            if item.name != f"{_layout.KEYS}/{slot.id}":
-                raise DamagedError(item.name, "another slot's content")
             master = open_slot(slot, password, context=written)
         except DamagedError as error:
             damaged.append(error)

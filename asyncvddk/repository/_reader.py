@@ -202,7 +202,8 @@ class SnapshotDisk:
         page, entry = divmod(number, self.grid.page_entries)
         if self._root.page(page) == bytes(ID_SIZE):
             return bytes(ID_SIZE)
-        return self._page(page)[entry].tobytes()
+        identifier: bytes = self._page(page)[entry].tobytes()
+        return identifier
 
     def _page(self, number: int) -> Rows:
         found = self._pages.get(number)

@@ -26,7 +26,6 @@ from asyncvddk.repository._vault import Vault
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterable, Mapping
-    from types import TracebackType
     from typing import TypeVar
 
     from asyncvddk.models import Block
@@ -70,7 +69,7 @@ class Repository:
         self._closed = False
 
     @classmethod
-    async def init(
+    async def init(  # noqa: PLR0913  (each is a choice of its own)
         cls,
         url: str | os.PathLike[str] | Store,
         *,
@@ -103,7 +102,7 @@ class Repository:
 
     @classmethod
     @asynccontextmanager
-    async def open(
+    async def open(  # noqa: PLR0913  (each is a choice of its own)
         cls,
         url: str | os.PathLike[str] | Store,
         *,
@@ -130,7 +129,7 @@ class Repository:
             await repository.aclose()
 
     @classmethod
-    def _open(
+    def _open(  # noqa: PLR0913  (those of open)
         cls,
         url: str | os.PathLike[str] | Store,
         secret: Secret | None,

@@ -76,7 +76,7 @@ class Session:
         self._beating = asyncio.create_task(self._beat())
         return self
 
-    async def add_disk(
+    async def add_disk(  # noqa: PLR0913  (each is a fact of its own)
         self,
         *,
         key: str,
@@ -103,7 +103,8 @@ class Session:
         if inherit and (base is None or (base.uuid, base.capacity) != (uuid, capacity)):
             theirs = f"uuid {base.uuid} and {base.capacity} bytes" if base else "no such disk"
             raise ValueError(
-                f"disk {key!r}, uuid {uuid}, {capacity} bytes: nothing to inherit, the parent has {theirs}; read it whole"
+                f"disk {key!r}, uuid {uuid}, {capacity} bytes: nothing to inherit, the parent has {theirs}; "
+                "read it whole"
             )
         entry = DiskEntry(key=key, name=name, uuid=uuid, capacity=capacity, change_id=change_id, root=b"", mode=mode)
         return await _threads.run(partial(self._add_disk, entry, base, inherit=inherit))
@@ -137,7 +138,7 @@ class Session:
         """Give a sign of life now, and have what is stored survive a power cut. Raises SessionLostError, StoreError."""
         await _threads.run(self._writer.heartbeat)
 
-    async def commit(
+    async def commit(  # noqa: PLR0913  (each is a fact of its own)
         self,
         *,
         config: bytes | None = None,

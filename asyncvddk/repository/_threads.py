@@ -26,7 +26,7 @@ async def run(call: Callable[[], T], *, limiter: anyio.CapacityLimiter | None = 
         while not task.done():
             try:
                 await asyncio.wait([task])
-            except asyncio.CancelledError as error:  # noqa: PERF203
+            except asyncio.CancelledError as error:
                 cancelled = error
     if cancelled is not None:
         if not task.cancelled():

@@ -45,7 +45,7 @@ _AHEAD: Final = 4
 class Vault:
     """One open repository, below its public object."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913  (each is a choice of its own)
         self,
         store: Store,
         keys: Keys,
@@ -155,7 +155,7 @@ class Vault:
     def get_ids(self, root: Root) -> Rows:
         """Return the whole index of a disk. Raises DamagedError, ObjectMissingError."""
         numbers = stored_pages(root)
-        pages = self.map(lambda number: (number, memoryview(self.get_page(root, number)).cast("B")), numbers)
+        pages = self.map(lambda number: (number, self.get_page(root, number).data.cast("B")), numbers)
         return read_ids(root, pages)
 
     # What describes something

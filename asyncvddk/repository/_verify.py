@@ -15,7 +15,7 @@ import numpy as np
 from asyncvddk.repository import _layout, _snapshots
 from asyncvddk.repository._crypto import Kind, check_stored
 from asyncvddk.repository._damage import MISSING, Damage, Finding
-from asyncvddk.repository._ids import IdSet
+from asyncvddk.repository._ids import IdSet, nonzero
 from asyncvddk.repository._index import stored_pages
 from asyncvddk.repository._manifests import checked_text
 from asyncvddk.repository._marks import read_snapshot
@@ -110,7 +110,7 @@ class _Check:
         for identifier in {disk.root for snapshot in damage.snapshots.values() for disk in snapshot.disks}:
             if root := damage.attempt(_layout.meta(identifier), partial(vault.get_root, identifier)):
                 damage.roots[identifier] = root
-        return IdSet.union(self._pages(vault))
+        return IdSet.union(nonzero(page) for page in self._pages(vault))
 
     def _pages(self, vault: Vault) -> Iterator[Rows]:
         """Iterate over the contents of the pages that can be read, each once."""
