@@ -11,7 +11,7 @@ import pytest
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-pytest_plugins = ["tests.fix_tools", "tests.fix_disks", "tests.fix_package", "tests.fix_stub"]
+pytest_plugins = ["tests.fix_tools", "tests.fix_disks", "tests.fix_package", "tests.fix_stub", "tests.fix_repository"]
 
 
 def _threads() -> set[str]:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from asyncvddk.repository import _layout
 from asyncvddk.repository._crypto import MASTER_SIZE, Keys
+from asyncvddk.repository._index import PAGE_ENTRIES
 from asyncvddk.repository._keyslots import Argon2Cost, KeySlot, make_slot, open_slot
 from asyncvddk.repository._manifests import Config, read_text, write_text
 from asyncvddk.repository.errors import (
@@ -24,7 +25,15 @@ if TYPE_CHECKING:
     from asyncvddk.repository._store import Store
 
 
-def make(store: Store, password: Secret | None, *, chunk_size: int, level: int, cost: Argon2Cost) -> Config:
+def make(  # noqa: PLR0913  (each is a choice of its own)
+    store: Store,
+    password: Secret | None,
+    *,
+    chunk_size: int,
+    level: int,
+    cost: Argon2Cost,
+    page_entries: int = PAGE_ENTRIES,
+) -> Config:
     """Write a new configuration, and the first key slot before it: what opens is complete.
 
     Raises ValueError, RepositoryExistsError, StoreError.
@@ -33,6 +42,7 @@ def make(store: Store, password: Secret | None, *, chunk_size: int, level: int, 
         id=secrets.token_hex(16),
         created=time.time(),
         chunk_size=chunk_size,
+        page_entries=page_entries,
         level=level,
         encryption="none" if password is None else "aes-256-gcm",
     )

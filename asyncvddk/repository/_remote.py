@@ -56,13 +56,14 @@ def remote_store(url: str, options: Mapping[str, str], patience: Patience | None
     if scheme == "memory":
         return RemoteStore(url, stores.MemoryStore(), patience)
     config: dict[str, Any] = dict(options)
-    if scheme in {"s3", "s3a"} and not config.get("endpoint", "https").startswith("http:"):
+    plain = config.get("endpoint", "").startswith("http:")
+    if scheme in {"s3", "s3a"} and not plain:
         config.setdefault("unsigned_payload", "true")  # TLS protects the body; signing it costs half of the speed
     try:
         inner = stores.from_url(
             url,
             config=config,  # type: ignore[call-overload]  # each scheme has a type of its own for it
-            client_options={"timeout": timedelta(seconds=patience.request_timeout_s)},
+            client_options={"timeout": timedelta(seconds=patience.request_timeout_s), "allow_http": plain},
             retry_config={"max_retries": patience.request_retries, "retry_timeout": timedelta(minutes=3)},
         )
     except (exceptions.BaseError, ValueError) as error:

@@ -87,8 +87,8 @@ def open_store(url: str | os.PathLike[str], *, create: bool = False, options: Ma
 
     ``/srv/backups`` and ``file:///srv/backups`` are folders, ``s3://bucket/prefix`` is S3 (``gs://`` and ``az://``
     likewise), ``memory://`` lives as long as the returned object. ``options`` go to the store of that kind:
-    ``endpoint``, ``region``, ``access_key_id``, ``secret_access_key``, ``allow_http`` and more for S3; what is not
-    given is taken from the environment (``AWS_ACCESS_KEY_ID`` ...).
+    ``endpoint``, ``region``, ``access_key_id``, ``secret_access_key`` and more for S3; what is not given is taken from
+    the environment (``AWS_ACCESS_KEY_ID`` ...).
 
     Raises ValueError (a URL nobody knows), StoreError.
     """
