@@ -58,3 +58,9 @@ def s3_place(endpoint: str) -> Place:
         "region": "us-east-1",
     }
     return Place(f"s3://bucket/{os.urandom(8).hex()}", options)
+
+
+@pytest.fixture
+def small_chunks(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let repositories have chunks of 4 KiB."""
+    monkeypatch.setattr("asyncvddk.repository._manifests.CHUNK_SIZES", (1 << 12, 1 << 18))

@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from asyncvddk.repository import Config, DiskWriter, Put, Snapshot, Store
 
 CHUNK = 1 << 18
+SMALL = 1 << 12
+"""Chunks smaller than a user may have, for tests with many runs; see ``small_chunks``."""
 CHEAP = Argon2Cost(memory_kib=64, iterations=1, lanes=1)
 PASSWORD = "correct horse battery staple"  # noqa: S105
 
@@ -26,12 +28,12 @@ def new_repository(store: Store, password: str | None = None, *, chunk_size: int
     return make(store, secret, chunk_size=chunk_size, level=1, cost=CHEAP, page_entries=page_entries)
 
 
-def content(seed: int, size: int) -> bytes:
+def content(seed: int, size: int, chunk: int = CHUNK) -> bytes:
     """Return bytes that compress to about half; a third of the chunks are zero."""
     source = random.Random(seed)
     parts = []
-    for start in range(0, size, CHUNK):
-        length = min(CHUNK, size - start)
+    for start in range(0, size, chunk):
+        length = min(chunk, size - start)
         parts.append(bytes(length) if source.random() < 1 / 3 else (source.randbytes(length // 2) * 3)[:length])
     return b"".join(parts)
 
