@@ -1,7 +1,7 @@
 """The states of collections, as their objects in ``gc/`` tell them.
 
-Each has a number. ``plan`` is what nothing uses; ``sweep`` says that deleting may have begun; ``done`` is what was
-deleted, and the end of it. There is at most one plan that is not done.
+Each has a number. ``plan`` is what nothing uses; ``sweep`` says that deleting may have begun; ``done`` is what
+may be deleted, and the end of it. There is at most one plan that is not done.
 """
 
 from __future__ import annotations
@@ -66,5 +66,5 @@ class Collections:
 
 
 def read_done(vault: Vault, number: int) -> Ids:
-    """Return what a collection has deleted."""
+    """Return what a collection may have deleted."""
     return vault.get_manifest(Kind.DONE, _layout.collection(number, "done"), Ids, limit=LIST_LIMIT)

@@ -9,6 +9,7 @@ is seen.
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final
 
@@ -22,9 +23,12 @@ from asyncvddk.repository._ids import IdSet, rows
 from asyncvddk.repository._manifests import Ids, Plan
 from asyncvddk.repository._marks import Marks, mark
 from asyncvddk.repository._vault import LIST_LIMIT
-from asyncvddk.repository.errors import RepositoryBusyError
+from asyncvddk.repository.errors import ObjectMissingError, RepositoryBusyError
 
 if TYPE_CHECKING:
+    import numpy.typing as npt
+
+    from asyncvddk.repository._ids import Rows
     from asyncvddk.repository._lock import Lock
     from asyncvddk.repository._vault import Vault
 
@@ -35,6 +39,7 @@ TRASH_S: Final = 7 * 24 * 3600.0
 _DONE_LISTS: Final = 64
 """Lists of what was deleted that are left for the tables of known chunks."""
 _BATCH: Final = 1000
+_LISTED: Final = 10_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,7 +84,7 @@ def _collect(vault: Vault, lock: Lock, grace_s: float) -> GcReport:
         report = sweep(vault, lock, number)
         if report.postponed:
             return report
-    count, size = _publish(vault, number or collections.last_done)
+    count, size = _publish(vault, lock, number or collections.last_done)
     return GcReport(report.swept, report.freed, count, size)
 
 
@@ -88,25 +93,38 @@ def read_plan(vault: Vault, number: int) -> Plan:
     return vault.get_manifest(Kind.PLAN, _layout.collection(number, "plan"), Plan, limit=LIST_LIMIT)
 
 
-def _publish(vault: Vault, last: int) -> tuple[int, int]:
+def _publish(vault: Vault, lock: Lock, last: int) -> tuple[int, int]:
     """Mark, and publish what is stored and not marked. Return how many objects and bytes that are."""
-    marks = mark(vault)
-    lists: list[bytes] = []
-    count = size = 0
-    for folder, used in ((_layout.CHUNKS, marks.chunks), (_layout.META, marks.meta)):
-        ids, sizes = bytearray(), bytearray()
-        for item in vault.store.list(folder):
-            identifier = _layout.id_of(item.name)
-            if identifier and identifier not in used:
-                ids += identifier
-                sizes += item.size.to_bytes(8, "little")
-                count, size = count + 1, size + item.size
-        lists += [bytes(ids), bytes(sizes)]
+    marks = mark(vault, lock.confirm)
+    chunks, chunk_sizes = _unused(vault, lock, _layout.CHUNKS, marks.chunks)
+    meta, meta_sizes = _unused(vault, lock, _layout.META, marks.meta)
+    count, size = len(chunk_sizes) + len(meta_sizes), int(chunk_sizes.sum() + meta_sizes.sum())
     if count:
-        plan = Plan(created=vault.clock(), chunks=lists[0], chunk_sizes=lists[1], meta=lists[2], meta_sizes=lists[3])
+        plan = Plan(
+            created=vault.clock(),
+            chunks=chunks.tobytes(),
+            chunk_sizes=chunk_sizes.tobytes(),
+            meta=meta.tobytes(),
+            meta_sizes=meta_sizes.tobytes(),
+        )
+        lock.confirm(at_once=True)
         vault.create_manifest(Kind.PLAN, _layout.collection(last + 1, "plan"), plan, stable=True)
         _logger.info("collection_planned", number=last + 1, objects=count, bytes=size)
     return count, size
+
+
+def _unused(vault: Vault, lock: Lock, folder: str, used: IdSet) -> tuple[Rows, npt.NDArray[np.uint64]]:
+    """Return ids and sizes of what a folder holds and ``used`` does not."""
+    ids: list[Rows] = [rows(b"")]
+    sizes = [np.zeros(0, np.uint64)]
+    stored = ((identifier, item.size) for item in vault.store.list(folder) if (identifier := _layout.id_of(item.name)))
+    while batch := list(itertools.islice(stored, _LISTED)):
+        lock.confirm()
+        found = rows(b"".join(identifier for identifier, _ in batch))
+        unused = ~used.holds(found)
+        ids.append(found[unused])
+        sizes.append(np.array([size for _, size in batch], np.uint64)[unused])
+    return np.concatenate(ids), np.concatenate(sizes)
 
 
 def sweep(vault: Vault, lock: Lock, number: int) -> GcReport:
@@ -121,14 +139,19 @@ def sweep(vault: Vault, lock: Lock, number: int) -> GcReport:
     if silent:
         vault.store.delete([flag])
         return GcReport(postponed=tuple(silent))
-    plan = read_plan(vault, number)
-    kept = _kept(vault, Collections.of(vault.store).keeps(number))
-    marks = mark(vault)
+    try:
+        plan = read_plan(vault, number)
+        kept = _kept(vault, Collections.of(vault.store).keeps(number))
+        marks = mark(vault, lock.confirm)
+    except ObjectMissingError:
+        lock.confirm(at_once=True)  # or another collector has taken our place, and finished
+        raise
     chunks, freed_chunks = _doomed(plan.chunks, plan.chunk_sizes, kept.chunks, marks.chunks)
     meta, freed_meta = _doomed(plan.meta, plan.meta_sizes, kept.meta, marks.meta)
     _delete(vault, lock, [_layout.chunk(one) for one in chunks] + [_layout.meta(one) for one in meta])
     freed = freed_chunks + freed_meta
-    done = Ids(chunks=chunks.rows.tobytes(), meta=meta.rows.tobytes())
+    lock.confirm(at_once=True)
+    done = Ids(chunks=plan.chunks, meta=plan.meta)  # more than was deleted; but all that another collector may have
     vault.create_manifest(Kind.DONE, _layout.collection(number, "done"), done, stable=True)
     over = Collections.of(vault.store)
     vault.store.delete([name for name in over.names(number) if not name.endswith("/done")])

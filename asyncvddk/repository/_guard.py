@@ -133,7 +133,7 @@ class Guard:
             self._over(watched)
 
     def _over(self, watched: _Watched) -> None:
-        """Take note that a plan is done: what it deleted is not known any more."""
+        """Take note that a plan is done: what it named is not known any more."""
         done = read_done(self._vault, watched.number).chunks
         self._known.drop([done[start : start + ID_SIZE] for start in range(0, len(done), ID_SIZE)])
         self._watched = None

@@ -40,15 +40,19 @@ class Lock:
             self.release()
             raise
 
-    def confirm(self) -> None:
-        """Raise RepositoryBusyError if the lock was lost to somebody else: after a long sleep of this machine."""
-        if self._vault.clock() - self._refreshed < _REFRESH_S:
+    def confirm(self, *, at_once: bool = False) -> None:
+        """Raise RepositoryBusyError if the lock was lost to somebody else: after a long sleep of this machine.
+
+        Call it often: the store is asked once a minute, or ``at_once``.
+        """
+        if not at_once and self._vault.clock() - self._refreshed < _REFRESH_S:
             return
         if not self._vault.store.exists(self._name):
             raise RepositoryBusyError("the collection was silent for so long that another one took its place")
         old = self._name
         self._sign()
-        self._vault.store.delete([old])
+        if old != self._name:
+            self._vault.store.delete([old])
 
     def release(self) -> None:
         """Let others go on."""

@@ -145,7 +145,7 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Ids(msgspec.Struct, frozen=True, kw_only=True):
-    """Ids of chunks and of metadata: what a session keeps, or what a sweep has deleted."""
+    """Ids of chunks and of metadata: what a session keeps, or what a sweep may have deleted."""
 
     chunks: bytes = b""
     meta: bytes = b""

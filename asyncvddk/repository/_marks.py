@@ -14,7 +14,7 @@ from asyncvddk.repository._manifests import Pin, Snapshot
 from asyncvddk.repository.errors import ObjectMissingError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from asyncvddk.repository._ids import Rows
     from asyncvddk.repository._index import Root
@@ -29,11 +29,15 @@ class Marks:
     meta: IdSet
 
 
-def mark(vault: Vault) -> Marks:
-    """Find all that is in use. Raises DamagedError and ObjectMissingError: then nothing may be deleted."""
+def mark(vault: Vault, alive: Callable[[], None]) -> Marks:
+    """Find all that is in use; ``alive`` is called now and then.
+
+    Raises DamagedError and ObjectMissingError: then nothing may be deleted.
+    """
     pinned, blobs = _pinned(vault)
     roots: set[bytes] = set()
     for snapshot in vault.map(lambda name: read_snapshot(vault, name), _snapshot_names(vault)):
+        alive()
         if snapshot is None:
             continue
         roots.update(disk.root for disk in snapshot.disks)
@@ -45,7 +49,7 @@ def mark(vault: Vault) -> Marks:
     for identifier in pinned - roots:
         with contextlib.suppress(ObjectMissingError):  # its snapshot was gone before the session looked, and gave up
             _add_pages(pages, vault.get_root(identifier))
-    chunks = IdSet.union(nonzero(ids) for ids in _page_contents(vault, pages))
+    chunks = IdSet.union(_page_contents(vault, pages, alive))
     return Marks(chunks, IdSet.of([*roots, *pinned, *pages, *blobs]))
 
 
@@ -54,8 +58,12 @@ def _add_pages(pages: dict[bytes, tuple[Root, int]], root: Root) -> None:
         pages.setdefault(root.page(number), (root, number))
 
 
-def _page_contents(vault: Vault, pages: dict[bytes, tuple[Root, int]]) -> Iterator[Rows]:
-    return vault.map(lambda place: vault.get_page(*place), list(pages.values()))
+def _page_contents(
+    vault: Vault, pages: dict[bytes, tuple[Root, int]], alive: Callable[[], None]
+) -> Iterator[Rows]:
+    for ids in vault.map(lambda place: vault.get_page(*place), list(pages.values())):
+        alive()
+        yield nonzero(ids)
 
 
 def _pinned(vault: Vault) -> tuple[set[bytes], set[bytes]]:

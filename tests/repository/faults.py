@@ -114,7 +114,10 @@ def unavailable(name: str) -> StoreError:
 
 
 class Turns:
-    """Threads that take turns at each operation of their stores, in an order that a seed decides."""
+    """Threads that take turns at the operations of their stores, in an order that a seed decides.
+
+    One goes on for a while, short or long: so there are writers that sleep through several collections.
+    """
 
     def __init__(self, seed: int) -> None:
         """Start with nobody."""
@@ -123,14 +126,21 @@ class Turns:
         self._go: list[threading.Semaphore] = []
         self._back = threading.Semaphore(0)
         self._alive: set[int] = set()
+        self._burst = 0
         self.errors: list[BaseException] = []
 
     def __call__(self, operation: str = "", name: str = "") -> None:
-        """Let somebody else go on; returns when it is this thread's turn again."""
+        """Let somebody else go on, now or later; returns when it is this thread's turn."""
         number = getattr(self._mine, "number", None)
-        if number is not None:
+        self._burst -= 1
+        if number is not None and self._burst < 0:
             self._back.release()
             self._go[number].acquire()
+
+    def end(self) -> None:
+        """Let somebody else go on now."""
+        self._burst = 0
+        self()
 
     def run(self, *actors: Callable[[], None]) -> None:
         """Run the actors to their ends. Raises the first error of one, but not ``Killed``."""
@@ -142,6 +152,7 @@ class Turns:
         for thread in threads:
             thread.start()
         while self._alive:
+            self._burst = self.random.choice((0, 0, 2, 10, 50, 200))
             self._go[self.random.choice(sorted(self._alive))].release()
             self._back.acquire()
         for thread in threads:
