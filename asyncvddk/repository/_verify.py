@@ -87,10 +87,9 @@ class _Check:
 
     def _read_chunk(self, vault: Vault, decode: bool, identifier: bytes) -> int:  # noqa: FBT001
         data = self.store.get(_layout.chunk(identifier))
+        check_stored(_layout.chunk(identifier), data)
         if decode:
             vault.open_chunk(identifier, data)
-        else:
-            check_stored(_layout.chunk(identifier), data)
         return memoryview(data).nbytes
 
     def _count(self, size: int | None) -> None:
