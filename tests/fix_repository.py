@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
-import logging
 import os
+import re
+import subprocess
+import sys
+import threading
 import urllib.request
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -27,18 +30,21 @@ class Place:
 
 @pytest.fixture(scope="session")
 def s3_endpoint() -> Iterator[str]:
-    """Address of an S3 server with one empty bucket, ``bucket``."""
-    moto = pytest.importorskip("moto.server")
-    logging.getLogger("werkzeug").setLevel(logging.ERROR)  # a line for each request
+    """Address of an S3 server with one empty bucket, ``bucket``: a process of its own, on a port that is free."""
     list(open_store("memory://").list(""))  # obstore's own threads start here, once for the process
-    server = moto.ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
-    server.start()
-    host, port = server.get_host_and_port()
-    endpoint = f"http://{host}:{port}"
-    with urllib.request.urlopen(urllib.request.Request(f"{endpoint}/bucket", method="PUT")):
-        pass
-    yield endpoint
-    server.stop()
+    command = [sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", "0"]
+    with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True) as server:
+        assert server.stderr
+        try:
+            said = iter(server.stderr.readline, "")
+            endpoint = next(match[0] for line in said if (match := re.search(r"http://127\.0\.0\.1:\d+", line)))
+            drain = threading.Thread(target=server.stderr.read, daemon=True)  # a line for each request
+            drain.start()
+            with urllib.request.urlopen(urllib.request.Request(f"{endpoint}/bucket", method="PUT")):
+                pass
+            yield endpoint
+        finally:
+            server.terminate()
 
 
 @pytest.fixture(params=["local", "s3"])
