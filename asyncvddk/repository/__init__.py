@@ -16,7 +16,8 @@ from asyncvddk.repository._reader import SnapshotDisk
 from asyncvddk.repository._repository import DEFAULT_CHUNK_SIZE, Repository
 from asyncvddk.repository._session import Session
 from asyncvddk.repository._stats import RepositoryStats
-from asyncvddk.repository._store import Store, StoredObject, open_store
+from asyncvddk.repository._store import Store, StoredObject
+from asyncvddk.repository._urls import open_store
 from asyncvddk.repository._verify import VerifyReport, verify_store
 from asyncvddk.repository.errors import (
     ChunksLostError,

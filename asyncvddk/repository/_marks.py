@@ -58,9 +58,7 @@ def _add_pages(pages: dict[bytes, tuple[Root, int]], root: Root) -> None:
         pages.setdefault(root.page(number), (root, number))
 
 
-def _page_contents(
-    vault: Vault, pages: dict[bytes, tuple[Root, int]], alive: Callable[[], None]
-) -> Iterator[Rows]:
+def _page_contents(vault: Vault, pages: dict[bytes, tuple[Root, int]], alive: Callable[[], None]) -> Iterator[Rows]:
     for ids in vault.map(lambda place: vault.get_page(*place), list(pages.values())):
         alive()
         yield nonzero(ids)

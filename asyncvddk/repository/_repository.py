@@ -21,7 +21,8 @@ from asyncvddk.repository._keyslots import Argon2Cost
 from asyncvddk.repository._known import Known
 from asyncvddk.repository._reader import CACHE_SIZE, SnapshotDisk
 from asyncvddk.repository._session import Session
-from asyncvddk.repository._store import open_store, probe
+from asyncvddk.repository._store import probe
+from asyncvddk.repository._urls import open_store
 from asyncvddk.repository._vault import Vault
 
 if TYPE_CHECKING:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import threading
 from contextlib import suppress
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 import structlog
 
@@ -33,13 +33,26 @@ if TYPE_CHECKING:
 
     from typing_extensions import Buffer
 
-    from asyncvddk.repository._diskwriter import DiskWriter
     from asyncvddk.repository._ids import Rows
     from asyncvddk.repository._known import Known
     from asyncvddk.repository._vault import Vault
 
 
 _logger = structlog.get_logger()
+
+
+class Index(Protocol):
+    """The index of a disk that a session relies on."""
+
+    key: str
+
+    def used(self) -> Rows:
+        """Return the ids of the chunks that are not zero."""
+        ...
+
+    def places_of(self, ids: IdSet) -> list[int]:
+        """Return the numbers of the chunks whose ids are in a set."""
+        ...
 
 
 class Adopted:
@@ -68,7 +81,7 @@ class Writer:
         self.known = known
         self.started = vault.clock()
         self.name = _layout.stamped(self.started, _layout.new_id())
-        self.disks: list[DiskWriter | Adopted] = []
+        self.disks: list[Index] = []
         self.suspects = IdSet()
         """Chunks and metadata that may be gone or damaged, whoever claims to know them."""
         self._host = host

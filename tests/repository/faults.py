@@ -18,6 +18,11 @@ class Killed(BaseException):
     """The process is dead: no handler of the code under test may go on."""
 
 
+def calm(operation: str, name: str) -> None:
+    """Let an operation pass."""
+    del operation, name
+
+
 class DictStore:
     """A store in memory. ``before`` is called with the operation and the name before each operation."""
 
@@ -27,8 +32,8 @@ class DictStore:
         """Start with a copy of ``objects``."""
         self.local = local
         self.objects = dict(objects or {})
-        self.before: Callable[[str, str], None] = lambda operation, name: None
-        self.after: Callable[[str, str], None] = lambda operation, name: None
+        self.before: Callable[[str, str], None] = calm
+        self.after: Callable[[str, str], None] = calm
 
     def create(self, name: str, data: Buffer, *, stable: bool = False) -> bool:
         """As ``Store.create``."""
@@ -131,6 +136,7 @@ class Turns:
 
     def __call__(self, operation: str = "", name: str = "") -> None:
         """Let somebody else go on, now or later; returns when it is this thread's turn."""
+        del operation, name
         number = getattr(self._mine, "number", None)
         self._burst -= 1
         if number is not None and self._burst < 0:

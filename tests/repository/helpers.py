@@ -22,7 +22,9 @@ CHEAP = Argon2Cost(memory_kib=64, iterations=1, lanes=1)
 PASSWORD = "correct horse battery staple"  # noqa: S105
 
 
-def new_repository(store: Store, password: str | None = None, *, chunk_size: int = CHUNK, page_entries: int = 4) -> Config:
+def new_repository(
+    store: Store, password: str | None = None, *, chunk_size: int = CHUNK, page_entries: int = 4
+) -> Config:
     """Make a repository with small pages, so that a few chunks fill several."""
     secret = Secret.of(password)
     return make(store, secret, chunk_size=chunk_size, level=1, cost=CHEAP, page_entries=page_entries)

@@ -7,13 +7,26 @@ import signal
 import subprocess
 import sys
 import textwrap
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 import pytest
 
 from asyncvddk.repository import Repository, StoreError
-from tests.repository.faults import Countdown, DictStore, Killed, unavailable
-from tests.repository.helpers import CHEAP, CHUNK, PASSWORD, SMALL, back_up, changed, content, new_repository, opened, put_all, restored
+from tests.repository.faults import Countdown, DictStore, Killed, calm, unavailable
+from tests.repository.helpers import (
+    CHEAP,
+    CHUNK,
+    PASSWORD,
+    SMALL,
+    back_up,
+    changed,
+    content,
+    new_repository,
+    opened,
+    put_all,
+    restored,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -55,7 +68,7 @@ async def prepared(*, local: bool, password: str | None) -> dict[str, bytes]:
 
 async def check_whole(store: DictStore, password: str | None, expected: set[str]) -> None:
     """Check that all is well, that the expected snapshots are there, and that life goes on."""
-    store.before = store.after = lambda operation, name: None
+    store.before = store.after = calm
     async with opened(store, password) as repository:
         assert (await repository.verify(2)).findings == ()
         snapshots = await repository.snapshots()
@@ -87,11 +100,9 @@ async def test_killed_before_any_operation_nothing_is_lost(
             patch.setattr("asyncvddk.repository._lock.EXPIRY_S", 0.0)  # the dead collector's lock
             async with opened(store, password) as repository:
                 store.before = countdown = Countdown(operations)
-                try:
+                with suppress(Killed):
                     await scenario(repository)
-                except Killed:
-                    pass
-                store.before = lambda operation, name: None
+                store.before = calm
             await check_whole(store, password, expected)
         if not countdown.reached:
             assert operations > 10
@@ -115,7 +126,7 @@ async def test_a_failing_operation_is_an_error_or_harmless(*, answer_lost: bool)
                 committed = False
             else:
                 committed = True
-            store.before = store.after = lambda operation, name: None
+            store.before = store.after = calm
             tags = [snapshot.tags[0] for snapshot in await repository.snapshots()]
             assert (tags == ["first", "second", "third"]) == committed
         await check_whole(store, None, {"first", "second"})
@@ -139,6 +150,7 @@ async def test_a_full_store_fails_the_backup_and_hurts_nothing_else(tmp_path: Pa
 
 def full_disk(fd: int, data: bytes) -> int:
     """Stand in for ``os.write`` on a full file system."""
+    del fd, data
     raise OSError(28, os.strerror(28))
 
 
@@ -162,7 +174,9 @@ def test_a_writer_killed_for_real_is_followed_by_one_that_uses_its_chunks(tmp_pa
     folder = tmp_path / "repository"
     done = subprocess.run([sys.executable, "-c", textwrap.dedent(script), str(folder)], check=False)
     assert done.returncode == -signal.SIGKILL
-    again = script.replace("range(5))", "range(8))").replace("os.kill(os.getpid(), signal.SIGKILL)", "await session.commit(); print(disk.stats.known, disk.stats.new)")
+    again = script.replace("range(5))", "range(8))").replace(
+        "os.kill(os.getpid(), signal.SIGKILL)", "await session.commit(); print(disk.stats.known, disk.stats.new)"
+    )
     again = again.replace("await Repository.init(sys.argv[1], password=None, chunk_size=CHUNK)", "")
     out = subprocess.run(
         [sys.executable, "-c", textwrap.dedent(again), str(folder)], check=True, capture_output=True, text=True

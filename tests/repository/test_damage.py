@@ -8,6 +8,7 @@ import pytest
 
 from asyncvddk.models import Block
 from asyncvddk.repository import DamagedError, ObjectMissingError, RepositoryError, _layout, verify_store
+from asyncvddk.repository._crypto import Kind
 from tests.repository.faults import DictStore
 from tests.repository.helpers import PASSWORD, SMALL, back_up, new_repository, opened, restored
 
@@ -58,8 +59,8 @@ async def test_damage_of_any_object_is_found_and_named(damage: Callable[[bytes],
     """One object after the other, of every kind: the check names it; no read returns anything but the data."""
     store, first, second = await made(password)
     whole = dict(store.objects)
-    for name in whole:
-        store.objects = {**whole, name: damage(whole[name])}
+    for name, data in whole.items():
+        store.objects = {**whole, name: damage(data)}
         assert [finding.name for finding in verify_store(store).findings] == [name]
         if name == "config" or name.startswith("keys/"):
             with pytest.raises(DamagedError, match=name):
@@ -69,9 +70,9 @@ async def test_damage_of_any_object_is_found_and_named(damage: Callable[[bytes],
         async with opened(store, password) as repository:
             for level in (1, 2):
                 assert [finding.name for finding in (await repository.verify(level)).findings] == [name]
-            for snapshot, data in ((first, DATA), (second, DATA[: 2 * SMALL])):
+            for snapshot, expected in ((first, DATA), (second, DATA[: 2 * SMALL])):
                 try:
-                    assert await restored(repository, snapshot) == data
+                    assert await restored(repository, snapshot) == expected
                 except DamagedError as error:
                     assert error.name == name  # noqa: PT017  (it may also succeed)
 
@@ -191,9 +192,7 @@ async def test_a_snapshot_forgotten_during_a_check_is_no_finding() -> None:
 async def forget_while_listing_chunks(store: DictStore, other: Repository, snapshot: Snapshot) -> None:
     """Have a snapshot and its chunks vanish when the chunks are listed for the first time."""
     mine = {name for name in store.objects if snapshot.id in name}
-    shared = {
-        _layout.chunk(other._vault.keys.chunk_id(bytes([number]) * SMALL)) for number in (1, 2)
-    }
+    shared = {_layout.chunk(other._vault.keys.chunk_id(bytes([number]) * SMALL)) for number in (1, 2)}
 
     def vanish(operation: str, name: str) -> None:
         if (operation, name) == ("list", "chunks"):
@@ -211,14 +210,8 @@ async def test_hostile_content_in_a_plain_repository_is_refused() -> None:
         keys = repository._vault.keys
         name = next(name for name in store.objects if name.startswith("chunks/"))
         for content in (b"other", bytes(100 << 20)):
-            store.objects[name] = bytes(keys.seal(_kind(), name, content, level=1))
+            store.objects[name] = bytes(keys.seal(Kind.CHUNK, name, content, level=1))
             (finding,) = (await repository.verify(2)).findings
             assert finding.name == name
             with pytest.raises(RepositoryError, match=name):
                 repository._vault.get_chunk(_layout.id_of(name) or b"", SMALL)
-
-
-def _kind() -> object:
-    from asyncvddk.repository._crypto import Kind
-
-    return Kind.CHUNK

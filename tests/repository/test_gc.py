@@ -211,9 +211,8 @@ async def test_collections_of_two_machines_do_not_run_at_once() -> None:
     """The second one is refused and says so; a dead one's lock expires."""
     store = new_store()
     async with opened(store) as repository:
-        with _lock.locked(repository._vault):
-            with pytest.raises(RepositoryBusyError, match="another collection"):
-                await repository.gc()
+        with _lock.locked(repository._vault), pytest.raises(RepositoryBusyError, match="another collection"):
+            await repository.gc()
         stale = _layout.lock(_layout.new_id(), repository._vault.clock() - _lock.EXPIRY_S - 1)
         store.objects[stale] = b""
         await repository.gc()

@@ -128,7 +128,14 @@ async def test_lost_key_slots_are_told_from_a_wrong_password() -> None:
 
 async def test_an_encrypted_store_shows_nothing_of_what_it_holds(tmp_path: Path) -> None:
     """Neither contents nor names, tags, hosts or configurations are in any object, or in the name of one."""
-    secrets = [b"contents of a file", b"database-server", b"nightly-tag", b"some-host", b"configuration of", b"disk-name"]
+    secrets = [
+        b"contents of a file",
+        b"database-server",
+        b"nightly-tag",
+        b"some-host",
+        b"configuration of",
+        b"disk-name",
+    ]
     await Repository.init(tmp_path / "r", password=PASSWORD, level=0, cost=CHEAP, chunk_size=CHUNK)
     async with Repository.open(tmp_path / "r", password=PASSWORD, cache=tmp_path / "cache") as repository:
         async with repository.session("database-server", host="some-host") as session:
@@ -137,7 +144,9 @@ async def test_an_encrypted_store_shows_nothing_of_what_it_holds(tmp_path: Path)
             await session.heartbeat()
             seen = [path for path in tmp_path.rglob("*") if path.is_file()]
             assert len(seen) > 5
-            leaks = [(path, word) for path in seen for word in secrets if word in path.read_bytes() + str(path).encode()]
+            leaks = [
+                (path, word) for path in seen for word in secrets if word in path.read_bytes() + str(path).encode()
+            ]
             config = await session.put_blob(b"configuration of the machine")
             snapshot = await session.commit(config=config, tags=["nightly-tag"])
         await repository.forget([snapshot])
@@ -148,7 +157,7 @@ async def test_an_encrypted_store_shows_nothing_of_what_it_holds(tmp_path: Path)
 
 
 async def test_equal_data_is_stored_differently_each_time() -> None:
-    """Ids and contents depend on the key, and each object has a key of its own: nothing can be compared from outside."""
+    """Ids and contents depend on the key, and each object has a key of its own: nothing can be compared."""
     stores = [DictStore(), DictStore()]
     for store in stores:
         new_repository(store, PASSWORD)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 import pytest
@@ -16,8 +17,19 @@ from asyncvddk.repository import (
     RepositoryNotFoundError,
     SnapshotNotFoundError,
 )
-from tests.repository.faults import DictStore
-from tests.repository.helpers import CHEAP, CHUNK, PASSWORD, back_up, changed, content, new_repository, opened, put_all, restored
+from tests.repository.faults import DictStore, calm
+from tests.repository.helpers import (
+    CHEAP,
+    CHUNK,
+    PASSWORD,
+    back_up,
+    changed,
+    content,
+    new_repository,
+    opened,
+    put_all,
+    restored,
+)
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -76,7 +88,12 @@ async def test_what_is_known_is_stored_once_and_zeros_never() -> None:
             assert put_all(disk, one + two + bytes(CHUNK) + two) == [Put.SAME, Put.KNOWN, Put.ZERO, Put.SAME]
             stats = (await session.commit()).disks[0].stats
         assert (stats.read, stats.same, stats.known, stats.zero, stats.new, stats.stored) == (
-            4 * CHUNK, 2 * CHUNK, CHUNK, CHUNK, 0, 0,
+            4 * CHUNK,
+            2 * CHUNK,
+            CHUNK,
+            CHUNK,
+            0,
+            0,
         )
         assert (await repository.stats()).chunks == 2
 
@@ -111,7 +128,9 @@ async def test_inherited_chunks_are_the_parents_and_the_rest_is_what_was_put() -
             snapshot = await session.commit()
         assert await restored(repository, snapshot) == new
         assert await repository.diff(parent.disks[0].root, snapshot.disks[0].root) == [
-            Block(number * CHUNK, CHUNK) for number in (4, 5) if old[number * CHUNK :][:CHUNK] != new[number * CHUNK :][:CHUNK]
+            Block(number * CHUNK, CHUNK)
+            for number in (4, 5)
+            if old[number * CHUNK :][:CHUNK] != new[number * CHUNK :][:CHUNK]
         ] or [Block(4 * CHUNK, 2 * CHUNK)]
 
 
@@ -164,11 +183,13 @@ async def test_a_session_without_commit_leaves_nothing_to_see(tmp_path: Path) ->
     """An error in the block, or none: without a commit there is no snapshot and no session left."""
     await Repository.init(tmp_path / "r", password=None, chunk_size=CHUNK)
     async with Repository.open(tmp_path / "r", password=None, cache="") as repository:
-        with pytest.raises(ZeroDivisionError):
-            async with repository.session("vm") as session:
-                disk = await session.add_disk(key="1", name="disk", capacity=CHUNK)
-                put_all(disk, b"x" * CHUNK)
-                raise ZeroDivisionError
+        for failing in (False, True):
+            with suppress(ZeroDivisionError):
+                async with repository.session("vm") as session:
+                    disk = await session.add_disk(key="1", name="disk", capacity=CHUNK)
+                    put_all(disk, b"x" * CHUNK)
+                    if failing:
+                        raise ZeroDivisionError
         assert await repository.snapshots() == []
         assert not list((tmp_path / "r" / "sessions").rglob("pin"))
 
@@ -208,7 +229,7 @@ async def test_a_chunk_whose_put_failed_is_put_again_or_stops_the_commit() -> No
         store.before = refuse
         with pytest.raises(RepositoryError, match="no"):
             disk.put(0, b"x" * CHUNK)
-        store.before = lambda operation, name: None
+        store.before = calm
         with pytest.raises(RepositoryError, match=r"put them again: \[0\]"):
             await session.commit()
         disk.put(0, b"x" * CHUNK)

@@ -7,7 +7,9 @@ import stat
 import threading
 from typing import TYPE_CHECKING
 
+import obstore
 import pytest
+from obstore import exceptions
 
 from asyncvddk.repository import (
     ObjectMissingError,
@@ -185,7 +187,7 @@ def test_errors_of_a_folder_say_what_and_where(tmp_path: Path, monkeypatch: pyte
         (1, StoreUnsuitableError, "link"),
     ):
         with monkeypatch.context() as patch:
-            patch.setattr(local_module.os, target, _raising(number))
+            patch.setattr(os, target, _raising(number))
             with pytest.raises(kind) as caught:
                 store.create("a/b", b"x")
             assert type(caught.value) is kind
@@ -199,6 +201,7 @@ def test_errors_of_a_folder_say_what_and_where(tmp_path: Path, monkeypatch: pyte
 
 def _raising(number: int) -> object:
     def fail(*args: object, **kwargs: object) -> None:
+        del args, kwargs
         raise OSError(number, os.strerror(number))
 
     return fail
@@ -262,22 +265,22 @@ def test_a_server_that_does_not_answer_is_an_error_after_some_attempts(s3_endpoi
         lost.create("config", b"x")
 
 
-async def test_a_store_that_fails_now_and_then_is_asked_again(monkeypatch: pytest.MonkeyPatch, s3_endpoint: str) -> None:
+async def test_a_store_that_fails_now_and_then_is_asked_again(
+    monkeypatch: pytest.MonkeyPatch, s3_endpoint: str
+) -> None:
     """A request that fails is made again; what was stored by the first attempt counts."""
     del s3_endpoint  # starts obstore's threads
     store = remote_store("memory://", {}, Patience(attempts=3, pause_s=0.0))
     calls = []
-    from asyncvddk.repository import _remote
-
-    right = _remote.obstore.put
+    right = obstore.put
 
     def flaky(*args: object, **kwargs: object) -> object:
         calls.append(args)
         if len(calls) % 3:
-            raise _remote.exceptions.GenericError("connection reset")
+            raise exceptions.GenericError("connection reset")
         return right(*args, **kwargs)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(_remote.obstore, "put", flaky)
+    monkeypatch.setattr(obstore, "put", flaky)
     assert store.create("a", b"x")
     assert len(calls) == 3
     assert not store.create("a", b"y")
