@@ -14,6 +14,12 @@ if TYPE_CHECKING:
 pytest_plugins = ["tests.fix_tools", "tests.fix_disks", "tests.fix_package", "tests.fix_stub", "tests.fix_repository"]
 
 
+def pytest_collection_finish() -> None:
+    """Let the collection of garbage after each test look at what the test made, not at all that was loaded before."""
+    gc.collect()
+    gc.freeze()
+
+
 def _threads() -> set[str]:
     """Return the names of our worker threads in this process."""
     names = set()

@@ -13,8 +13,6 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from asyncvddk.repository import open_store
-
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
@@ -31,6 +29,8 @@ class Place:
 @pytest.fixture(scope="session")
 def s3_endpoint() -> Iterator[str]:
     """Address of an S3 server with one empty bucket, ``bucket``: a process of its own, on a port that is free."""
+    from asyncvddk.repository import open_store  # noqa: PLC0415  (the other tests need not load it)
+
     list(open_store("memory://").list(""))  # obstore's own threads start here, once for the process
     command = [sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", "0"]
     with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True) as server:

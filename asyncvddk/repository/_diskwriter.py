@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from asyncvddk.repository._writer import Writer
 
 _WORD: Final = 8
+_HEAD: Final = 512
 
 
 class Put(IntEnum):
@@ -57,7 +58,9 @@ def is_zero(data: Buffer) -> bool:
     """Tell whether all bytes are zero; without the interpreter's lock."""
     view = memoryview(data).cast("B")
     whole = len(view) - len(view) % _WORD
-    return not np.frombuffer(view[:whole], np.uint64).any() and not any(view[whole:])
+    words = np.frombuffer(view[:whole], np.uint64)
+    # numpy looks at all of an array: most data are told from zeros by their beginning
+    return not words[:_HEAD].any() and not words.any() and not any(view[whole:])
 
 
 class DiskWriter:
@@ -116,15 +119,15 @@ class DiskWriter:
         if is_zero(data):
             self._place(number, ZERO_ID)
             return self._count(Put.ZERO, length)
+        local = self._writer.vault.store.local
         identifier = self._writer.vault.keys.chunk_id(data)
         same = self._place(number, identifier)
         if not self._writer.before_put(_layout.CHUNKS, identifier):  # the order matters: see Guard
             if same:
                 return self._count(Put.SAME, length, number)
-            if identifier in self._writer.known:
+            if not local and identifier in self._writer.known:
                 return self._count(Put.KNOWN, length, number)
-        if self._writer.vault.store.local and self._is_there(identifier):
-            self._writer.known.add(identifier)
+        if local and self._is_there(identifier):
             return self._count(Put.KNOWN, length, number)
         return Sealed(number, identifier, length, self._writer.vault.seal_chunk(identifier, data))
 
@@ -180,7 +183,13 @@ class DiskWriter:
     def _is_there(self, identifier: bytes) -> bool:
         """Tell whether a local store has a chunk, and whole: it may be left of a writer that a power cut ended."""
         name = _layout.chunk(identifier)
-        return self._writer.vault.store.exists(name) and self._writer.is_whole(name)
+        if not self._writer.vault.store.exists(name):
+            return False
+        if identifier not in self._writer.known:
+            if not self._writer.is_whole(name):
+                return False
+            self._writer.known.add(identifier)
+        return True
 
     def _place(self, number: int, identifier: bytes) -> bool:
         """Write an id into the index; tell whether the base has it there. Unless zero, it is not stored yet."""

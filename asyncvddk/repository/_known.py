@@ -19,7 +19,7 @@ from asyncvddk.repository._collections import Collections, read_done
 from asyncvddk.repository._ids import ID_SIZE
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Collection, Iterator
     from pathlib import Path
 
     from asyncvddk.repository._vault import Vault
@@ -28,6 +28,7 @@ _logger = structlog.get_logger()
 
 _WITNESSES: Final = 16
 _BATCH: Final = 10_000
+_WAITING: Final = 1000
 _TABLES: Final = """
     CREATE TABLE IF NOT EXISTS known (id BLOB PRIMARY KEY) WITHOUT ROWID;
     CREATE TABLE IF NOT EXISTS witness (id BLOB PRIMARY KEY) WITHOUT ROWID;
@@ -52,6 +53,8 @@ class Known:
         """
         self._lock = threading.Lock()
         self._path = path
+        self._waiting: set[bytes] = set()
+        """Added, but not in a table yet: one by one they would cost the data path too much."""
         try:
             self._base = self._open(path)
         except (OSError, sqlite3.Error) as error:
@@ -84,6 +87,8 @@ class Known:
     def __contains__(self, identifier: bytes) -> bool:
         """Tell whether the store is known to hold a chunk."""
         with self._lock:
+            if identifier in self._waiting:
+                return True
             try:
                 return self._base.execute(_LOOK_UP, (identifier,)).fetchone() is not None
             except sqlite3.DatabaseError as error:
@@ -93,12 +98,22 @@ class Known:
     def add(self, identifier: bytes) -> None:
         """Note a chunk that was stored, or found there and whole, but may not be on stable storage yet."""
         with self._lock:
-            self._base.execute("INSERT OR IGNORE INTO young.fresh VALUES (?)", (identifier,))
+            self._waiting.add(identifier)
+            if len(self._waiting) >= _WAITING:
+                self._store_waiting()
+
+    def _store_waiting(self) -> None:
+        """Put what waits into its table; the caller has the lock."""
+        self._base.execute("BEGIN")
+        self._base.executemany("INSERT OR IGNORE INTO young.fresh VALUES (?)", ((one,) for one in self._waiting))
+        self._base.execute("COMMIT")
+        self._waiting.clear()
 
     @contextmanager
     def settled(self) -> Iterator[None]:
         """Remember for good what was added before the block; the block brings it to stable storage."""
         with self._lock:
+            self._store_waiting()
             self._base.execute("INSERT OR IGNORE INTO young.settling SELECT id FROM young.fresh")
             self._base.execute("DELETE FROM young.fresh")
         try:
@@ -113,9 +128,10 @@ class Known:
             self._base.execute("INSERT OR IGNORE INTO known SELECT id FROM young.settling")
             self._base.execute("DELETE FROM young.settling")
 
-    def drop(self, ids: Iterable[bytes]) -> None:
+    def drop(self, ids: Collection[bytes]) -> None:
         """Forget chunks that are gone."""
         with self._changing():
+            self._waiting.difference_update(ids)
             for table in ("known", "witness", "young.fresh", "young.settling"):
                 self._base.executemany(f"DELETE FROM {table} WHERE id = ?", ((one,) for one in ids))  # noqa: S608
 
