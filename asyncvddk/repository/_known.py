@@ -137,6 +137,14 @@ class Known:
 
     def refresh(self, vault: Vault) -> None:
         """Bring the table up to date with what collections and checks have taken away since it was used last."""
+        try:
+            self._refresh(vault)
+        except sqlite3.Error as error:
+            with self._lock:
+                self._fall_back(error)
+            self._refresh(vault)
+
+    def _refresh(self, vault: Vault) -> None:
         collections = Collections.of(vault.store)
         for number in collections.done_since(self._applied(vault)):
             self.drop(list(_chunks_of(read_done(vault, number).chunks)))

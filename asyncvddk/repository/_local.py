@@ -34,6 +34,8 @@ if TYPE_CHECKING:
 _PENDING: Final = ".pending-"
 """Start of the names of unfinished files, where the file system has no nameless ones."""
 _STALE_S: Final = 86400
+_EMPTIED: Final = {"sessions", "gc", "lock"}
+"""Folders whose folders come and go."""
 _FULL: Final = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 _DENIED: Final = {errno.EACCES, errno.EPERM, errno.EROFS}
 _NO_NAMELESS: Final = {errno.EOPNOTSUPP, errno.EISDIR, errno.EINVAL}
@@ -218,13 +220,13 @@ class LocalStore:
                 raise
 
     def tidy(self) -> None:
-        """As ``Store.tidy``: unfinished files older than a day, and folders of sessions and plans without any."""
+        """As ``Store.tidy``: unfinished files older than a day, and empty folders of sessions and collections."""
         with self._translated("the folder"):
             for path, folders, files in os.walk(self._root, topdown=False):
                 for file in files:
-                    if file.startswith(_PENDING) and time.time() - os.stat(f"{path}/{file}").st_mtime > _STALE_S:  # noqa: PTH116
-                        os.unlink(f"{path}/{file}")  # noqa: PTH108
-                if not folders and not files and os.path.basename(os.path.dirname(path)) in {"sessions", "gc"}:  # noqa: PTH119, PTH120
+                    if file.startswith(_PENDING):
+                        _remove_stale(f"{path}/{file}")
+                if not folders and not files and os.path.basename(os.path.dirname(path)) in _EMPTIED:  # noqa: PTH119, PTH120
                     with contextlib.suppress(OSError):  # somebody puts something there just now
                         os.rmdir(path)  # noqa: PTH106
 
@@ -259,3 +261,10 @@ def _write(fd: int, data: Buffer) -> None:
     view = memoryview(data).cast("B")
     while len(view):
         view = view[os.write(fd, view) :]
+
+
+def _remove_stale(path: str) -> None:
+    """Remove an unfinished file that nobody works on any more."""
+    with contextlib.suppress(FileNotFoundError):  # it was finished meanwhile
+        if time.time() - os.stat(path).st_mtime > _STALE_S:  # noqa: PTH116
+            os.unlink(path)  # noqa: PTH108

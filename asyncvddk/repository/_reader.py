@@ -96,7 +96,7 @@ class SnapshotDisk:
 
         Raises ValueError (the range leaves ``[0, size]``), ClosedError, DamagedError, ObjectMissingError, StoreError.
         """
-        return b"".join([bytes(piece) for piece in await self._pieces("read_at", offset, length)])
+        return b"".join(await self._pieces("read_at", offset, length))
 
     async def readinto_at(self, offset: int, buffer: Buffer) -> int:
         """Fill all of ``buffer``, which is writable and contiguous, from byte ``offset`` on; return its length.

@@ -120,7 +120,9 @@ class Session:
 
     def _base_ids(self, base: DiskEntry, grid: Grid) -> Rows:
         """Return the parent's index, brought to the length of this disk's."""
-        ids = self._vault.get_ids(self._vault.get_root(base.root))
+        root = self._vault.get_root(base.root)
+        ids = self._vault.get_ids(root)
+        self._writer.rely_on(root)
         if len(ids) != grid.count:
             ids.resize((grid.count, ids.shape[1]), refcheck=False)
         return ids

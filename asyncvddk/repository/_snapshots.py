@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Final
 from asyncvddk.repository import _layout
 from asyncvddk.repository._crypto import Kind
 from asyncvddk.repository._marks import read_snapshot
-from asyncvddk.repository._writer import Adopted, Writer
+from asyncvddk.repository._writer import Writer
 from asyncvddk.repository.errors import RepositoryError, SnapshotNotFoundError
 
 if TYPE_CHECKING:
@@ -96,7 +96,7 @@ def forget_damaged(vault: Vault, identifier: str) -> None:
 
 
 def undelete(vault: Vault, known: Known, text: str) -> Snapshot:
-    """Bring a snapshot back from the trash. Raises SnapshotNotFoundError, ChunksLostError.
+    """Bring a snapshot back from the trash. Raises SnapshotNotFoundError, ChunksLostError, ObjectMissingError.
 
     It is a backup of its own, with a session: a collection beside it must not delete what the snapshot uses.
     """
@@ -110,8 +110,7 @@ def undelete(vault: Vault, known: Known, text: str) -> Snapshot:
         roots = [disk.root for disk in snapshot.disks]
         writer.begin([trashed], roots, [snapshot.config] if snapshot.config else [])
         for disk in snapshot.disks:
-            writer.disks.append(Adopted(disk.key, vault.get_ids(vault.get_root(disk.root))))
-        writer.protect()
+            writer.adopt(disk.key, vault.get_root(disk.root))
         writer.commit(snapshot)
     except BaseException:
         writer.end()

@@ -16,6 +16,7 @@ from asyncvddk.repository import _layout, _sessions
 from asyncvddk.repository._crypto import Kind, check_stored
 from asyncvddk.repository._guard import Guard
 from asyncvddk.repository._ids import IdSet, nonzero, places_of, rows
+from asyncvddk.repository._index import stored_pages
 from asyncvddk.repository._manifests import Pin, Snapshot
 from asyncvddk.repository._marks import Marks
 from asyncvddk.repository.errors import (
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
     from typing_extensions import Buffer
 
     from asyncvddk.repository._ids import Rows
+    from asyncvddk.repository._index import Root
     from asyncvddk.repository._known import Known
     from asyncvddk.repository._vault import Vault
 
@@ -87,6 +89,9 @@ class Writer:
         self._host = host
         self._guard = Guard(vault, known, self.name, self._used)
         self._meta: set[bytes] = set()
+        """Used: pages, roots and blobs, stored or about to be."""
+        self._there: set[bytes] = set()
+        """Pages, roots and blobs that the store has, for certain."""
         self._lock = threading.Lock()
         self._beat = ""
 
@@ -130,14 +135,33 @@ class Writer:
         """Store a page, root or blob unless it is there, and return its id."""
         identifier = self.vault.keys.meta_id(data)
         with self._lock:
-            ours = identifier in self._meta
             self._meta.add(identifier)
-        if not self.before_put(_layout.META, identifier) and ours:
+        if not self.before_put(_layout.META, identifier) and identifier in self._there:
             return identifier
         name = _layout.meta(identifier)
         if not (self.vault.store.local and self.vault.store.exists(name) and self.is_whole(name)):
             self.store(name, self.vault.seal_meta(kind, identifier, data))
+        with self._lock:
+            self._there.add(identifier)
         return identifier
+
+    def rely_on(self, root: Root) -> None:
+        """Take the pages of a root for stored: it is pinned, so they stay as long as the session lives."""
+        with self._lock:
+            self._there.update(root.page(number) for number in stored_pages(root))
+
+    def adopt(self, key: str, root: Root) -> None:
+        """Rely on a disk as it is. Raises ObjectMissingError if its index is not whole, once it is protected."""
+        pages = [root.page(number) for number in stored_pages(root)]
+        with self._lock:
+            self._meta.update(pages)
+        self.disks.append(Adopted(key, self.vault.get_ids(root)))
+        self.protect()
+        for page, there in zip(
+            pages, self.vault.map(lambda one: self.vault.store.exists(_layout.meta(one)), pages), strict=True
+        ):
+            if not there:
+                raise ObjectMissingError(_layout.meta(page), self.vault.store.place)
 
     def store(self, name: str, sealed: Buffer) -> bool:
         """Store an object; tell whether it was not there. One that a power cut left torn is replaced."""

@@ -132,16 +132,16 @@ async def test_the_pinned_parent_outlives_its_snapshot() -> None:
     """A parent that is forgotten and purged while a backup inherits from it costs the backup nothing."""
     store = new_store()
     async with opened(store) as repository, opened(store) as collector:
-        parent = await back_up(repository, ONE + TWO)
+        parent = await back_up(repository, ONE + TWO * 7)  # two pages
         async with repository.session("vm", parent=parent) as session:
-            disk = await session.add_disk(key="1", name="disk", capacity=2 * SMALL, inherit=True)
+            disk = await session.add_disk(key="1", name="disk", capacity=8 * SMALL, inherit=True)
             await collector.forget([parent])
             await collect(collector)
             await session.heartbeat()
             await collect(collector, 2)
             disk.put(0, THREE)
             snapshot = await session.commit()
-        assert await restored(repository, snapshot) == THREE + TWO
+        assert await restored(repository, snapshot) == THREE + TWO * 7
 
 
 async def test_a_parent_that_is_gone_before_the_session_begins_is_refused() -> None:

@@ -111,6 +111,45 @@ async def test_equal_disks_have_equal_roots_and_share_all_pages() -> None:
         assert {name for name in store.objects if name.startswith(("chunks", "meta"))} == before
 
 
+async def test_a_backup_stores_only_the_pages_that_changed() -> None:
+    """An incremental of a large disk sends what changed, and the index pages of that; the rest is the parent's."""
+    store = DictStore()
+    new_repository(store)
+    old = random.Random(1).randbytes(16 * CHUNK)
+    async with opened(store) as repository:
+        parent = await back_up(repository, old)
+        sent: list[str] = []
+        store.before = lambda operation, name: sent.append(name) if operation == "create" else None
+        await back_up(repository, b"new" + old[3:], parent=parent)
+        assert sorted(name.partition("/")[0] for name in sent if name.startswith(("chunks", "meta"))) == [
+            "chunks",
+            "meta",  # a page
+            "meta",  # the root
+            "meta",  # the configuration
+        ]
+
+
+async def test_a_page_that_could_not_be_stored_is_stored_by_the_next_attempt() -> None:
+    """A commit that failed is tried again: nothing is taken for stored because it was tried."""
+    store = DictStore()
+    new_repository(store)
+    data = random.Random(1).randbytes(6 * CHUNK)
+    async with opened(store) as repository, repository.session("vm") as session:
+        disk = await session.add_disk(key="1", name="disk", capacity=len(data))
+        put_all(disk, data)
+
+        def refuse(operation: str, name: str) -> None:
+            if operation == "create" and name.startswith("meta"):
+                raise RepositoryError("no")
+
+        store.before = refuse
+        with pytest.raises(RepositoryError, match="no"):
+            await session.commit()
+        store.before = calm
+        assert await restored(repository, await session.commit()) == data
+        assert (await repository.verify(2)).findings == ()
+
+
 async def test_inherited_chunks_are_the_parents_and_the_rest_is_what_was_put() -> None:
     """A backup that reads only what changed is as whole as its parent."""
     store = DictStore()
