@@ -31,7 +31,6 @@ from asyncvddk.repository.errors import DamagedError
 if TYPE_CHECKING:
     from typing_extensions import Buffer
 
-ID_SIZE: Final = 32
 MASTER_SIZE: Final = 32
 
 _MAGIC: Final = b"AVRO"

@@ -96,11 +96,6 @@ def trashed(name: str, now: float) -> str:
     return f"{TRASH}/{name.removeprefix(SNAPSHOTS + '/')}.{int(now)}"
 
 
-def untrashed(name: str) -> str:
-    """Return the name that a forgotten snapshot had."""
-    return f"{SNAPSHOTS}/{name.removeprefix(TRASH + '/').rpartition('.')[0]}"
-
-
 def trashed_since(name: str) -> int | None:
     """Return since when a snapshot is forgotten, in seconds since 1970; None for other names."""
     match = _TRASHED.fullmatch(name)

@@ -88,11 +88,6 @@ class Vault:
             for future in futures:
                 future.cancel()
 
-    def submit(self, call: Callable[[], object]) -> None:
-        """Have a call made soon, whose result nobody waits for."""
-        if self._pool:
-            self._pool.submit(call)
-
     # Chunks
 
     def seal_chunk(self, identifier: bytes, data: Buffer) -> bytearray:

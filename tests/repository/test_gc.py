@@ -207,6 +207,45 @@ async def test_chunks_that_vanished_under_a_session_are_named_and_put_again() ->
         assert await restored(repository, snapshot) == ONE + TWO
 
 
+async def test_a_sweep_whose_collector_died_is_finished_by_the_next_session() -> None:
+    """A backup that meets the flag of a dead collector does not wait for ever: it takes the matter up itself."""
+    store = new_store()
+    async with opened(store) as repository:
+        await repository.forget([await back_up(repository, ONE + TWO)])
+        await collect(repository)
+        store.objects[_layout.collection(1, "sweep")] = b""
+        async with repository.session("vm") as session:
+            assert _layout.collection(1, "sweep") not in store.objects
+            disk = await session.add_disk(key="1", name="disk", capacity=SMALL)
+            disk.put(0, ONE)
+            assert await restored(repository, await session.commit()) == ONE
+
+
+async def test_a_session_waits_for_a_sweep_under_way() -> None:
+    """What it wants to use may be deleted at that moment: it looks when the sweep is over, and stores it anew."""
+    store = new_store()
+    async with opened(store) as repository, opened(store) as collector:
+        await repository.forget([await back_up(repository, ONE + TWO)])
+        await collect(collector)
+        waits: list[float] = []
+        with _lock.locked(collector._vault) as lock:
+            store.objects[_layout.collection(1, "sweep")] = b""
+
+            def pause(seconds: float) -> None:
+                waits.append(seconds)
+                store.objects.pop(_layout.pin(session.name))  # as if it had begun after the sweep had looked
+                _gc.sweep(collector._vault, lock, 1)
+                store.objects[_layout.pin(session.name)] = b"here"
+
+            repository._vault.pause = pause
+            session = repository.session("vm")
+            async with session:
+                assert waits == [1.0]
+                disk = await session.add_disk(key="1", name="disk", capacity=SMALL)
+                assert disk.put(0, ONE) is Put.NEW
+                assert await restored(repository, await session.commit()) == ONE
+
+
 async def test_collections_of_two_machines_do_not_run_at_once() -> None:
     """The second one is refused and says so; a dead one's lock expires."""
     store = new_store()
