@@ -167,7 +167,11 @@ class DiskWriter:
         return places_of(self._ids, ids)
 
     def finish(self) -> DiskEntry:
-        """Store pages and root; return the disk's entry. Raises RepositoryError if a chunk was not stored."""
+        """Store pages and root, and return the disk's entry. Blocks; ``commit`` does it, too, but one disk by one.
+
+        Chunks may be put afterwards; then it is done again. Raises StoreError, and RepositoryError if a chunk was not
+        stored.
+        """
         if self._unfinished:
             numbers = sorted(self._unfinished)[:10]
             raise RepositoryError(f"disk {self.key}: chunks were not stored, put them again: {numbers}")

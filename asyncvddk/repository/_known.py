@@ -52,6 +52,7 @@ class Known:
         A file that cannot be used costs speed, never a backup: the log says so, and memory is used.
         """
         self._lock = threading.Lock()
+        self._settling = threading.Lock()
         self._path = path
         self._waiting: set[bytes] = set()
         """Added, but not in a table yet: one by one they would cost the data path too much."""
@@ -112,6 +113,10 @@ class Known:
     @contextmanager
     def settled(self) -> Iterator[None]:
         """Remember for good what was added before the block; the block brings it to stable storage."""
+        with self._settling:  # another one's block may have begun before
+            yield from self._settled()
+
+    def _settled(self) -> Iterator[None]:
         with self._lock:
             self._store_waiting()
             self._base.execute("INSERT OR IGNORE INTO young.settling SELECT id FROM young.fresh")

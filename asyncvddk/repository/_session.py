@@ -48,6 +48,7 @@ class Session:
         self._parent = parent
         self._host = host
         self._writer = Writer(vault, known, host=host)
+        self._keys: set[str] = set()
         self._beating: asyncio.Task[None] | None = None
         self._lost: RepositoryError | None = None
         self._committed = False
@@ -97,7 +98,7 @@ class Session:
         """
         if capacity <= 0:
             raise ValueError(f"capacity={capacity}: a disk has at least one byte")
-        if any(disk.key == key for disk in self._writer.disks):
+        if key in self._keys:
             raise ValueError(f"disk {key!r} was added to this session before")
         base = next((disk for disk in self._parent.disks if disk.key == key), None) if self._parent else None
         if inherit and (base is None or (base.uuid, base.capacity) != (uuid, capacity)):
@@ -107,7 +108,12 @@ class Session:
                 "read it whole"
             )
         entry = DiskEntry(key=key, name=name, uuid=uuid, capacity=capacity, change_id=change_id, root=b"", mode=mode)
-        return await _threads.run(partial(self._add_disk, entry, base, inherit=inherit))
+        self._keys.add(key)
+        try:
+            return await _threads.run(partial(self._add_disk, entry, base, inherit=inherit))
+        except BaseException:
+            self._keys.discard(key)
+            raise
 
     def _add_disk(self, entry: DiskEntry, base: DiskEntry | None, *, inherit: bool) -> DiskWriter:
         grid = Grid(entry.capacity, self._vault.config.chunk_size, self._vault.config.page_entries)
@@ -152,15 +158,19 @@ class Session:
     ) -> Snapshot:
         """Make a snapshot of the disks added, but those whose keys are in ``without``; return it.
 
-        ``config`` is the id of a blob; ``failed`` and ``partial_snapshot`` say what is missing; ``time`` is when the
-        backup began (seconds since 1970; default: when the session did). No ``put`` may be under way. Raises
-        ChunksLostError (put those again, then commit again), SessionLostError, RepositoryError (a chunk whose ``put``
-        failed), StoreError: then there is no snapshot. Cancelled: there may be one.
+        ``config`` is the id of a blob, of this session or of its parent; ``failed`` and ``partial_snapshot`` say what
+        is missing; ``time`` is when the backup began (seconds since 1970; default: when the session did). No ``put``
+        may be under way. With many disks call each one's ``finish`` before, when it is done: that stores its index.
+
+        Raises ValueError, ChunksLostError (put those again, then commit again), SessionLostError, RepositoryError (a
+        chunk whose ``put`` failed), StoreError: then there is no snapshot. Cancelled: there may be one.
         """
         if self._committed:
             raise ValueError("this session was committed before")
         if self._lost:
             raise self._lost
+        if config is not None and not self._writer.uses(config):
+            raise ValueError("config: no blob of this session or its parent, so nothing keeps it; put it first")
         draft = Snapshot(
             id=_layout.new_id(),
             source=self._source,

@@ -93,6 +93,8 @@ class Writer:
         self._there: set[bytes] = set()
         """Pages, roots and blobs that the store has, for certain."""
         self._lock = threading.Lock()
+        self._life = threading.Lock()
+        """Held for a sign of life and for the end: nothing is left behind by the one after the other."""
         self._beat = ""
 
     def begin(self, parents: Sequence[str], roots: Sequence[bytes], blobs: Sequence[bytes] = ()) -> None:
@@ -122,12 +124,13 @@ class Writer:
 
     def heartbeat(self) -> None:
         """Give a sign of life, acknowledge plans, remember what is stored. Raises SessionLostError."""
-        self._check_alive()
-        self.protect()
-        old = self._beat
-        self._sign()
-        if old != self._beat:
-            self.vault.store.delete([old])
+        with self._life:
+            self._check_alive()
+            self.protect()
+            old = self._beat
+            self._sign()
+            if old != self._beat:
+                self.vault.store.delete([old])
         with self.known.settled():
             self.vault.store.sync()
 
@@ -144,6 +147,11 @@ class Writer:
         with self._lock:
             self._there.add(identifier)
         return identifier
+
+    def uses(self, identifier: bytes) -> bool:
+        """Tell whether a blob, page or root is this session's or its parent's."""
+        with self._lock:
+            return identifier in self._meta
 
     def rely_on(self, root: Root) -> None:
         """Take the pages of a root for stored: it is pinned, so they stay as long as the session lives."""
@@ -208,9 +216,10 @@ class Writer:
 
     def end(self) -> None:
         """Remove the session; what it stored and did not commit is collected some day."""
-        self.vault.store.delete([_layout.pin(self.name)])
-        left = [item.name for item in self.vault.store.list(f"{_layout.SESSIONS}/{self.name}")]
-        self.vault.store.delete(left)
+        with self._life:
+            self.vault.store.delete([_layout.pin(self.name)])
+            left = [item.name for item in self.vault.store.list(f"{_layout.SESSIONS}/{self.name}")]
+            self.vault.store.delete(left)
 
     def _sign(self) -> None:
         self._beat = _layout.beat(self.name, self.vault.clock())

@@ -249,6 +249,8 @@ async def test_wrong_arguments_are_refused_before_anything_is_stored() -> None:
                 await session.add_disk(key="1", name="disk", capacity=CHUNK)
             with pytest.raises(ValueError, match="capacity"):
                 await session.add_disk(key="2", name="disk", capacity=0)
+            with pytest.raises(ValueError, match="config"):
+                await session.commit(config=bytes(32))
             with pytest.raises(ValueError, match="inherit"):
                 await session.add_disk(key="2", name="disk", capacity=CHUNK, inherit=True)
             assert store.objects == before
