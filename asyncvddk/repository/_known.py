@@ -151,26 +151,19 @@ class Known:
 
     def _refresh(self, vault: Vault) -> None:
         collections = Collections.of(vault.store)
-        for number in collections.done_since(self._applied(vault)):
-            self.drop(list(_chunks_of(read_done(vault, number).chunks)))
-            self._note("applied", str(number))
-        self.drop(
-            [
-                one
-                for item in vault.store.list(f"{_layout.QUARANTINE}/{_layout.CHUNKS}")
-                if (one := _layout.id_of(item.name))
-            ]
-        )
-        if not self._trusted(vault, collections):
+        applied = self._applied(vault)
+        if applied is None or not collections.complete_since(applied):
             self._rebuild(vault, collections)
-
-    def _trusted(self, vault: Vault, collections: Collections) -> bool:
-        """Tell whether what the table claims can be believed, now that it is up to date."""
-        if self._state("repository") != vault.config.id or not collections.complete_since(self._applied(vault)):
-            return False
+            return
+        for number in collections.done_since(applied):
+            self.drop(list(_cut(read_done(vault, number).chunks)))
+            self._note("applied", str(number))
+        bad = vault.store.list(f"{_layout.QUARANTINE}/{_layout.CHUNKS}")
+        self.drop([identifier for item in bad if (identifier := _layout.id_of(item.name))])
         with self._lock:
             witnesses = [row[0] for row in self._base.execute("SELECT id FROM witness")]
-        return all(vault.map(lambda one: vault.store.exists(_layout.chunk(one)), witnesses))
+        if not all(vault.map(lambda one: vault.store.exists(_layout.chunk(one)), witnesses)):
+            self._rebuild(vault, collections)
 
     def _rebuild(self, vault: Vault, collections: Collections) -> None:
         """Start anew: with what the store lists, or with nothing where a look costs little.
@@ -178,7 +171,8 @@ class Known:
         A local store may hold chunks that a power cut left torn; they are looked at when they are met.
         """
         with self._changing():
-            for table in ("known", "witness", "state"):
+            self._waiting.clear()
+            for table in ("known", "witness", "state", "young.fresh", "young.settling"):
                 self._base.execute(f"DELETE FROM {table}")  # noqa: S608
         if not vault.store.local:
             batch: list[tuple[bytes]] = []
@@ -196,9 +190,9 @@ class Known:
         with self._changing():
             self._base.executemany("INSERT OR IGNORE INTO known VALUES (?)", batch)
 
-    def _applied(self, vault: Vault) -> int:
-        """Return the last collection whose list was applied."""
-        return int(self._state("applied") or 0) if self._state("repository") == vault.config.id else 0
+    def _applied(self, vault: Vault) -> int | None:
+        """Return the last collection whose list was applied; None for a table that is new, or another repository's."""
+        return int(self._state("applied") or 0) if self._state("repository") == vault.config.id else None
 
     def _state(self, name: str) -> str | None:
         with self._lock:
@@ -227,6 +221,6 @@ class Known:
             self._base.close()
 
 
-def _chunks_of(ids: bytes) -> Iterator[bytes]:
+def _cut(ids: bytes) -> Iterator[bytes]:
     """Cut ids that stand one behind the other."""
     return (ids[start : start + ID_SIZE] for start in range(0, len(ids), ID_SIZE))

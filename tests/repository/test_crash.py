@@ -72,7 +72,7 @@ async def check_whole(store: DictStore, password: str | None, expected: set[str]
     async with opened(store, password) as repository:
         assert (await repository.verify(2)).findings == ()
         snapshots = await repository.snapshots()
-        assert {snapshot.tags[0] for snapshot in snapshots} >= expected
+        assert {snapshot.tags[0] for snapshot in [*snapshots, *await repository.trash()]} >= expected
         for snapshot in snapshots:
             assert await restored(repository, snapshot) == DATA[snapshot.tags[0]]
         latest = await back_up(repository, DATA["next"], parent=snapshots[-1] if snapshots else None, tag="next")
@@ -83,7 +83,7 @@ async def check_whole(store: DictStore, password: str | None, expected: set[str]
         assert not [name for name in store.objects if name.startswith(("sessions/", "gc/lock"))]
 
 
-SCENARIOS = [(night, {"first", "second"}), (forgetting, set[str]()), (collecting, {"second"})]
+SCENARIOS = [(night, {"first", "second"}), (forgetting, {"first", "second"}), (collecting, {"second"})]
 
 
 @pytest.mark.usefixtures("small_chunks")

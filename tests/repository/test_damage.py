@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tracemalloc
 from typing import TYPE_CHECKING
 
 import pytest
@@ -211,7 +212,10 @@ async def test_hostile_content_in_a_plain_repository_is_refused() -> None:
         name = next(name for name in store.objects if name.startswith("chunks/"))
         for content in (b"other", bytes(100 << 20)):
             store.objects[name] = bytes(keys.seal(Kind.CHUNK, name, content, level=1))
+            tracemalloc.start()
             (finding,) = (await repository.verify(2)).findings
+            assert tracemalloc.get_traced_memory()[1] < 10 << 20  # a bomb is noticed before it goes off
+            tracemalloc.stop()
             assert finding.name == name
             with pytest.raises(RepositoryError, match=name):
                 repository._vault.get_chunk(_layout.id_of(name) or b"", SMALL)
