@@ -139,6 +139,7 @@ async def test_the_pinned_parent_outlives_its_snapshot() -> None:
             await collect(collector)
             await session.heartbeat()
             await collect(collector, 2)
+            await session.heartbeat()
             disk.put(0, THREE)
             snapshot = await session.commit()
         assert await restored(repository, snapshot) == THREE + TWO * 7
