@@ -80,8 +80,9 @@ class Known:
         """Go on in memory, and remove the file, which could claim too much."""
         _logger.warning("known_chunks_unusable", path=str(self._path), reason=str(error), effect="slower backups")
         if self._path:
-            with suppress(OSError):
-                self._path.unlink(missing_ok=True)
+            for suffix in ("", "-wal", "-shm"):
+                with suppress(OSError):
+                    self._path.with_name(self._path.name + suffix).unlink(missing_ok=True)
         self._path = None
         self._base = self._open(None)
 

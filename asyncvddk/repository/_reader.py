@@ -14,6 +14,7 @@ from asyncvddk.models import Block
 from asyncvddk.repository import _threads
 from asyncvddk.repository._ids import ID_SIZE
 from asyncvddk.repository._index import merged, stored_pages
+from asyncvddk.repository.errors import DamagedError, ObjectMissingError
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
@@ -84,7 +85,12 @@ class SnapshotDisk:
         """
         self._check_open("chunk")
         self.grid.check(number)
-        return self._vault.get_chunk(self._id(number), self.grid.length(number))
+        try:
+            return self._vault.get_chunk(self._id(number), self.grid.length(number))
+        except (DamagedError, ObjectMissingError) as error:
+            offset = number * self.grid.chunk_size
+            error.add_note(f"it holds {self.grid.length(number)} bytes from {offset} on of disk {self._entry.key!r}")
+            raise
 
     def ids(self) -> Rows:
         """Return the ids of all chunks, 32 bytes each as four words a row; zero for a chunk of zeros. Blocks."""

@@ -151,8 +151,9 @@ async def test_quarantine_heals_with_the_next_backup() -> None:
         report = await repository.verify(2, quarantine=True)
         assert (len(report.findings), report.quarantined) == (2, 2)
         assert f"quarantine/{damaged}" in store.objects
-        with pytest.raises(ObjectMissingError, match=damaged):
+        with pytest.raises(ObjectMissingError, match=damaged) as caught:
             await restored(repository, second)
+        assert caught.value.__notes__ == [f"it holds {SMALL} bytes from {SMALL} on of disk '1'"]
         healed = await back_up(repository, DATA, source="one", parent=first)
         assert (await repository.verify(2)).findings == ()
         for snapshot, data in ((first, DATA), (second, DATA[: 2 * SMALL]), (healed, DATA)):
