@@ -24,7 +24,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias
 
 from asyncvddk.repository import Argon2Cost, Repository
-from asyncvddk.repository._codec import compress
+from asyncvddk.repository._codec import compress, decompress
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -89,6 +89,8 @@ class Round:
         await Repository.init(folder, password=self.password, chunk_size=self.size, cost=Argon2Cost(64, 1, 1))
         async with Repository.open(folder, password=self.password, cache="", threads=self.threads) as repository:
             found = {"zstd 1 alone": timed(self.threads, lambda n: compress(self.chunk(n), 1), self.numbers)}
+            packed = [compress(self.chunk(number), 1) for number in self.numbers]
+            found["unzstd alone"] = timed(self.threads, lambda n: decompress(*packed[n], self.size), self.numbers)
             found["put"], first = await self.backup(repository, None)
             found["put again"], second = await self.backup(repository, first)
             found["put again, no parent"], _ = await self.backup(repository, None)
