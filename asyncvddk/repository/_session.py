@@ -50,7 +50,6 @@ class Session:
         self._writer = Writer(vault, known, host=host)
         self._keys: set[str] = set()
         self._beating: asyncio.Task[None] | None = None
-        self._lost: RepositoryError | None = None
         self._committed = False
 
     @property
@@ -167,8 +166,6 @@ class Session:
         """
         if self._committed:
             raise ValueError("this session was committed before")
-        if self._lost:
-            raise self._lost
         if config is not None and not self._writer.uses(config):
             raise ValueError("config: no blob of this session or its parent, so nothing keeps it; put it first")
         draft = Snapshot(
@@ -203,7 +200,7 @@ class Session:
             try:
                 await self.heartbeat()
             except SessionLostError as error:
-                self._lost = error
+                _logger.error("session_lost", session=self.name, reason=str(error), effect="it cannot be committed")  # noqa: TRY400
                 return
             except RepositoryError as error:
                 _logger.warning("heartbeat_failed", session=self.name, reason=str(error), effect="tried again later")
