@@ -14,11 +14,11 @@ from asyncvddk.threads._port import _ports
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-pytest_plugins = ["tests.fix_tools", "tests.fix_disks", "tests.fix_package", "tests.fix_stub"]
+pytest_plugins = ["tests.fix_tools", "tests.fix_disks", "tests.fix_package", "tests.fix_stub", "tests.fix_repository"]
 
 
 def pytest_collection_finish() -> None:
-    """Spare every test's collection the modules and the list of tests, which stay: a tenth of a second each time."""
+    """Let the collection of garbage after each test look at what the test made, not at all that was loaded before."""
     gc.collect()
     gc.freeze()
 

@@ -24,6 +24,7 @@ PACKAGE = ROOT / "asyncvddk"
 LAYERS = (
     ("cli", "__main__"),
     ("copy", "testing"),
+    ("repository",),
     ("",),  # asyncvddk/__init__.py: what users import, and what the layers above it may
     ("disks",),
     ("threads",),
@@ -141,6 +142,7 @@ def test_third_party_imports_are_declared_where_they_are_used() -> None:
     always = requirement_names(project["dependencies"]) | set(sys.stdlib_module_names) | {"asyncvddk"}
     extras = {extra: requirement_names(names) for extra, names in project["optional-dependencies"].items()}
     extras |= {"engine": {"hatchling"}, "testing": {"pytest"}}  # who loads the plugin has pytest
+    extras["repository"] = extras["backup"] | {"compression"}  # of newer standard libraries
     stray = {
         f"{name}: {top}"
         for name in modules()
@@ -154,9 +156,11 @@ def test_package_is_imported_without_the_extras() -> None:
     """``import asyncvddk`` works where no extra is installed, and does not load the command line."""
     script = """
         import sys
-        sys.modules.update(cyclopts=None, rich=None)
+        extras = ("cyclopts", "rich", "backports", "blake3", "cryptography", "msgspec", "numpy", "obstore")
+        sys.modules.update(dict.fromkeys(extras))
         import asyncvddk
-        assert not [name for name in sys.modules if name.startswith(("asyncvddk.cli", "asyncvddk.copy"))]
+        above = ("asyncvddk.cli", "asyncvddk.copy", "asyncvddk.repository")
+        assert not [name for name in sys.modules if name.startswith(above)]
     """
     subprocess.run([sys.executable, "-c", textwrap.dedent(script)], cwd=ROOT, check=True)
 

@@ -1,0 +1,84 @@
+"""The store of backups: disks cut into chunks, each stored once, compressed, encrypted, found by its content.
+
+``Repository`` is the object to begin with. Needs the extra ``backup``; imports nothing of the disk layer. All sizes
+and offsets are bytes.
+"""
+
+import asyncvddk.repository._extra  # noqa: F401  (first: it says what is missing)
+from asyncvddk.repository._damage import Finding, Hit
+from asyncvddk.repository._diskwriter import DiskWriter, Put, Sealed
+from asyncvddk.repository._gc import GcReport
+from asyncvddk.repository._index import Grid
+from asyncvddk.repository._keep import Decision, KeepRules, plan_forget
+from asyncvddk.repository._keyslots import Argon2Cost, KeySlot
+from asyncvddk.repository._manifests import CHUNK_SIZES, Config, DiskEntry, DiskStats, FailedDisk, Snapshot
+from asyncvddk.repository._reader import SnapshotDisk
+from asyncvddk.repository._repository import DEFAULT_CHUNK_SIZE, Repository
+from asyncvddk.repository._session import Session
+from asyncvddk.repository._stats import RepositoryStats
+from asyncvddk.repository._store import Store, StoredObject
+from asyncvddk.repository._urls import open_store
+from asyncvddk.repository._verify import VerifyReport, verify_store
+from asyncvddk.repository.errors import (
+    ChunksLostError,
+    DamagedError,
+    KeySlotError,
+    ObjectMissingError,
+    RepositoryBusyError,
+    RepositoryError,
+    RepositoryExistsError,
+    RepositoryNotFoundError,
+    SessionLostError,
+    SnapshotNotFoundError,
+    StoreAccessError,
+    StoreError,
+    StoreFullError,
+    StoreUnsuitableError,
+    WrongPasswordError,
+)
+
+__all__ = [
+    "CHUNK_SIZES",
+    "DEFAULT_CHUNK_SIZE",
+    "Argon2Cost",
+    "ChunksLostError",
+    "Config",
+    "DamagedError",
+    "Decision",
+    "DiskEntry",
+    "DiskStats",
+    "DiskWriter",
+    "FailedDisk",
+    "Finding",
+    "GcReport",
+    "Grid",
+    "Hit",
+    "KeepRules",
+    "KeySlot",
+    "KeySlotError",
+    "ObjectMissingError",
+    "Put",
+    "Repository",
+    "RepositoryBusyError",
+    "RepositoryError",
+    "RepositoryExistsError",
+    "RepositoryNotFoundError",
+    "RepositoryStats",
+    "Sealed",
+    "Session",
+    "SessionLostError",
+    "Snapshot",
+    "SnapshotDisk",
+    "SnapshotNotFoundError",
+    "Store",
+    "StoreAccessError",
+    "StoreError",
+    "StoreFullError",
+    "StoreUnsuitableError",
+    "StoredObject",
+    "VerifyReport",
+    "WrongPasswordError",
+    "open_store",
+    "plan_forget",
+    "verify_store",
+]

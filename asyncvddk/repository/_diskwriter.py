@@ -1,0 +1,220 @@
+"""The index of one disk under way, and the fused path of its chunks. Called from many threads at once."""
+
+from __future__ import annotations
+
+import threading
+from enum import IntEnum
+from typing import TYPE_CHECKING, Final
+
+import msgspec
+import numpy as np
+
+from asyncvddk.repository import _layout
+from asyncvddk.repository._crypto import Kind
+from asyncvddk.repository._ids import ID_SIZE, IdSet, nonzero, places_of
+from asyncvddk.repository._index import ZERO_ID, Grid, Root, new_ids, pages_of
+from asyncvddk.repository._manifests import DiskEntry, DiskStats
+from asyncvddk.repository.errors import RepositoryError
+
+if TYPE_CHECKING:
+    from typing_extensions import Buffer
+
+    from asyncvddk.repository._ids import Rows
+    from asyncvddk.repository._writer import Writer
+
+_WORD: Final = 8
+_HEAD: Final = 512
+
+
+class Put(IntEnum):
+    """What became of a chunk."""
+
+    ZERO = 0
+    """All zero: nothing is stored."""
+    SAME = 1
+    """As in the base at the same place."""
+    KNOWN = 2
+    """The repository has it already."""
+    NEW = 3
+    """Stored."""
+
+
+class Sealed:
+    """A chunk on its way to the store. Made by ``prepare``, used up by ``store``."""
+
+    __slots__ = ("identifier", "length", "number", "sealed")
+
+    def __init__(self, number: int, identifier: bytes, length: int, sealed: bytearray) -> None:
+        """Note what goes where."""
+        self.number = number
+        self.identifier = identifier
+        self.length = length
+        """Bytes of the disk."""
+        self.sealed = sealed
+        """What goes to the store."""
+
+
+def is_zero(data: Buffer) -> bool:
+    """Tell whether all bytes are zero; without the interpreter's lock."""
+    view = memoryview(data).cast("B")
+    whole = len(view) - len(view) % _WORD
+    words = np.frombuffer(view[:whole], np.uint64)
+    # numpy looks at all of an array: most data are told from zeros by their beginning
+    return not words[:_HEAD].any() and not words.any() and not any(view[whole:])
+
+
+class DiskWriter:
+    """One disk of a session: chunks are put in any order, from any thread; the session commits it.
+
+    ``put`` is the fused call of the data path: zero test, hash, known?, compress, encrypt, store. For a store whose
+    answers take long, ``prepare`` (processor) and ``store`` (network) are its two halves. No buffer is kept.
+
+    Takes 33 bytes of memory for each chunk.
+    """
+
+    def __init__(self, writer: Writer, entry: DiskEntry, grid: Grid, base: Rows | None, *, inherit: bool) -> None:
+        """Compare with the index ``base``, which becomes this object's own."""
+        self.key = entry.key
+        self.grid = grid
+        self._writer = writer
+        self._entry = entry
+        self._inherit = inherit
+        self._ids = new_ids(grid) if base is None else base
+        self._bytes = self._ids.data.cast("B")
+        self._written = bytearray(grid.count)
+        self._unfinished: set[int] = set()
+        self._counts = dict.fromkeys(DiskStats.__struct_fields__, 0)
+        self._lock = threading.Lock()
+
+    @property
+    def chunk_size(self) -> int:
+        """Bytes of a chunk; the last one of the disk may be shorter."""
+        return self.grid.chunk_size
+
+    @property
+    def chunks(self) -> int:
+        """Number of chunks."""
+        return self.grid.count
+
+    @property
+    def stats(self) -> DiskStats:
+        """What was put so far."""
+        with self._lock:
+            return DiskStats(**self._counts)
+
+    def put(self, number: int, data: Buffer) -> Put:
+        """Store chunk ``number`` unless it is known; ``data`` is all of it. Blocks; call it in a thread.
+
+        Raises ValueError (number or length), StoreError: then put it again, or the session cannot commit.
+        """
+        found = self.prepare(number, data)
+        return self.store(found) if isinstance(found, Sealed) else found
+
+    def prepare(self, number: int, data: Buffer) -> Put | Sealed:
+        """Do all of ``put`` but storing: a ``Sealed`` must be given to ``store``, in any thread."""
+        length = memoryview(data).nbytes
+        self.grid.check(number)
+        if length != self.grid.length(number):
+            raise ValueError(f"chunk {number} has {self.grid.length(number)} bytes, not {length}")
+        if is_zero(data):
+            self._place(number, ZERO_ID)
+            return self._count(Put.ZERO, length)
+        local = self._writer.vault.store.local
+        identifier = self._writer.vault.keys.chunk_id(data)
+        same = self._place(number, identifier)
+        if not self._writer.before_put(_layout.CHUNKS, identifier):  # the order matters: see Guard
+            if same:
+                return self._count(Put.SAME, length, number)
+            if not local and identifier in self._writer.known:
+                return self._count(Put.KNOWN, length, number)
+        if local and self._is_there(identifier):
+            return self._count(Put.KNOWN, length, number)
+        return Sealed(number, identifier, length, self._writer.vault.seal_chunk(identifier, data))
+
+    def store(self, sealed: Sealed) -> Put:
+        """Store what ``prepare`` returned. Blocks. Raises StoreError: then call it again, or put the chunk again."""
+        new = self._writer.store(_layout.chunk(sealed.identifier), sealed.sealed)
+        self._writer.known.add(sealed.identifier)
+        stored = len(sealed.sealed) if new else 0
+        return self._count(Put.NEW if new else Put.KNOWN, sealed.length, sealed.number, stored)
+
+    def zero(self, first: int, count: int = 1) -> None:
+        """Note that ``count`` chunks from ``first`` on are zero, without looking: they are not allocated."""
+        if count <= 0:
+            return
+        self.grid.check(first)
+        self.grid.check(first + count - 1)
+        with self._lock:
+            self._ids[first : first + count] = 0
+            self._written[first : first + count] = b"\1" * count
+            self._unfinished.difference_update(range(first, first + count))
+
+    def is_same(self, number: int, data: Buffer) -> bool:
+        """Tell whether chunk ``number`` has the content that the index says now; nothing changes.
+
+        For checks that what is supposed to be unchanged is so.
+        """
+        self.grid.check(number)
+        identifier = ZERO_ID if is_zero(data) else self._writer.vault.keys.chunk_id(data)
+        return self._id(number) == identifier
+
+    def used(self) -> Rows:
+        """Return the ids of the chunks that are not zero."""
+        return nonzero(self._ids)
+
+    def places_of(self, ids: IdSet) -> list[int]:
+        """Return the numbers of the chunks whose ids are in a set."""
+        return places_of(self._ids, ids)
+
+    def finish(self) -> DiskEntry:
+        """Store pages and root, and return the disk's entry. Blocks; ``commit`` does it, too, but one disk by one.
+
+        Chunks may be put afterwards; then it is done again. Raises StoreError, and RepositoryError if a chunk was not
+        stored.
+        """
+        if self._unfinished:
+            numbers = sorted(self._unfinished)[:10]
+            raise RepositoryError(f"disk {self.key}: chunks were not stored, put them again: {numbers}")
+        if not self._inherit:
+            self._ids[np.frombuffer(self._written, np.uint8) == 0] = 0
+        pages = b"".join(self._writer.vault.map(self._store_page, pages_of(self._ids, self.grid.page_entries)))
+        root = self._writer.put_meta(Kind.ROOT, Root(self.grid, pages).encode())
+        return msgspec.structs.replace(self._entry, root=root, stats=self.stats)
+
+    def _store_page(self, page: tuple[int, memoryview | None]) -> bytes:
+        return ZERO_ID if page[1] is None else self._writer.put_meta(Kind.PAGE, page[1])
+
+    def _is_there(self, identifier: bytes) -> bool:
+        """Tell whether a local store has a chunk, and whole: it may be left of a writer that a power cut ended."""
+        name = _layout.chunk(identifier)
+        if not self._writer.vault.store.exists(name):
+            return False
+        if identifier not in self._writer.known:
+            if not self._writer.is_whole(name):
+                return False
+            self._writer.known.add(identifier)
+        return True
+
+    def _place(self, number: int, identifier: bytes) -> bool:
+        """Write an id into the index; tell whether the base has it there. Unless zero, it is not stored yet."""
+        with self._lock:
+            same = not self._written[number] and self._id(number) == identifier
+            self._bytes[number * ID_SIZE : (number + 1) * ID_SIZE] = identifier
+            self._written[number] = 1
+            if identifier == ZERO_ID:
+                self._unfinished.discard(number)
+            else:
+                self._unfinished.add(number)
+            return same
+
+    def _id(self, number: int) -> bytes:
+        return bytes(self._bytes[number * ID_SIZE : (number + 1) * ID_SIZE])
+
+    def _count(self, put: Put, length: int, number: int = -1, stored: int = 0) -> Put:
+        """Note what became of a chunk."""
+        with self._lock:
+            self._unfinished.discard(number)
+            self._counts["read"] += length
+            self._counts[put.name.lower()] += length
+            self._counts["stored"] += stored
+        return put

@@ -1,0 +1,95 @@
+"""What snapshots, forgotten snapshots and running sessions use. Blocking."""
+
+from __future__ import annotations
+
+import contextlib
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from asyncvddk.repository import _layout, _sessions
+from asyncvddk.repository._crypto import Kind
+from asyncvddk.repository._ids import IdSet, nonzero
+from asyncvddk.repository._index import stored_pages
+from asyncvddk.repository._manifests import Pin, Snapshot
+from asyncvddk.repository.errors import ObjectMissingError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from asyncvddk.repository._ids import Rows
+    from asyncvddk.repository._index import Root
+    from asyncvddk.repository._vault import Vault
+
+
+@dataclass(frozen=True, slots=True)
+class Marks:
+    """Ids in use."""
+
+    chunks: IdSet
+    meta: IdSet
+
+
+def mark(vault: Vault, alive: Callable[[], None]) -> Marks:
+    """Find all that is in use; ``alive`` is called now and then.
+
+    Raises DamagedError and ObjectMissingError: then nothing may be deleted.
+    """
+    pinned, blobs = _pinned(vault)
+    roots: set[bytes] = set()
+    for snapshot in vault.map(lambda name: read_snapshot(vault, name), _snapshot_names(vault)):
+        alive()
+        if snapshot is None:
+            continue
+        roots.update(disk.root for disk in snapshot.disks)
+        if snapshot.config:
+            blobs.add(snapshot.config)
+    pages: dict[bytes, tuple[Root, int]] = {}
+    for root in vault.map(vault.get_root, sorted(roots)):
+        _add_pages(pages, root)
+    for identifier in pinned - roots:
+        with contextlib.suppress(ObjectMissingError):  # its snapshot was gone before the session looked, and gave up
+            _add_pages(pages, vault.get_root(identifier))
+    chunks = IdSet.union(_page_contents(vault, pages, alive))
+    return Marks(chunks, IdSet.of([*roots, *pinned, *pages, *blobs]))
+
+
+def _add_pages(pages: dict[bytes, tuple[Root, int]], root: Root) -> None:
+    for number in stored_pages(root):
+        pages.setdefault(root.page(number), (root, number))
+
+
+def _page_contents(vault: Vault, pages: dict[bytes, tuple[Root, int]], alive: Callable[[], None]) -> Iterator[Rows]:
+    for ids in vault.map(lambda place: vault.get_page(*place), list(pages.values())):
+        alive()
+        yield nonzero(ids)
+
+
+def _pinned(vault: Vault) -> tuple[set[bytes], set[bytes]]:
+    """Return the roots and blobs that sessions pin."""
+    roots: set[bytes] = set()
+    blobs: set[bytes] = set()
+    for session in _sessions.list_sessions(vault.store):
+        if not session.pinned:
+            continue
+        with contextlib.suppress(ObjectMissingError):  # it ended meanwhile
+            pin = vault.get_manifest(Kind.SESSION, _layout.pin(session.session), Pin)
+            roots.update(pin.roots)
+            blobs.update(pin.blobs)
+    return roots, blobs
+
+
+def _snapshot_names(vault: Vault) -> Iterator[str]:
+    """Iterate over snapshots, then forgotten ones: a snapshot on its way from there to here is seen once at least."""
+    for folder in (_layout.SNAPSHOTS, _layout.TRASH):
+        for item in vault.store.list(folder):
+            if _layout.snapshot_id(item.name):
+                yield item.name
+
+
+def read_snapshot(vault: Vault, name: str) -> Snapshot | None:
+    """Return a snapshot, forgotten or not; None if it is gone meanwhile. Raises DamagedError."""
+    kind = Kind.TRASH if name.startswith(_layout.TRASH) else Kind.SNAPSHOT
+    try:
+        return vault.get_manifest(kind, name, Snapshot)
+    except ObjectMissingError:
+        return None

@@ -1,0 +1,165 @@
+"""A store with its keys: sealed objects in and out. Blocking, for threads; everything above goes through here."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections import deque
+from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING, Final, TypeVar
+
+import numpy as np
+
+from asyncvddk.repository import _layout
+from asyncvddk.repository._crypto import Kind
+from asyncvddk.repository._index import ZERO_ID, Root, page_rows, read_ids, stored_pages
+from asyncvddk.repository._manifests import pack, unpack
+from asyncvddk.repository.errors import DamagedError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator
+    from concurrent.futures import Future
+
+    import msgspec
+    from typing_extensions import Buffer
+
+    from asyncvddk.repository._crypto import Keys
+    from asyncvddk.repository._ids import Rows
+    from asyncvddk.repository._manifests import Config
+    from asyncvddk.repository._store import Store
+
+    M = TypeVar("M", bound=msgspec.Struct)
+
+T = TypeVar("T")
+R = TypeVar("R")
+
+MANIFEST_LIMIT: Final = 1 << 26
+"""Bytes of a snapshot, session or blob."""
+LIST_LIMIT: Final = 1 << 32
+"""Bytes of a list of ids."""
+_META_LEVEL: Final = 3
+_AHEAD: Final = 4
+"""Calls in flight for each thread."""
+
+
+class Vault:
+    """One open repository, below its public object."""
+
+    def __init__(  # noqa: PLR0913  (each is a choice of its own)
+        self,
+        store: Store,
+        keys: Keys,
+        config: Config,
+        *,
+        threads: int | None = None,
+        clock: Callable[[], float] = time.time,
+        pause: Callable[[float], None] = time.sleep,
+    ) -> None:
+        """Join them. ``threads``: requests in flight of the whole repository, by default as the store needs."""
+        self.store = store
+        self.keys = keys
+        self.config = config
+        self.clock = clock
+        self.pause = pause
+        self.threads = threads or (os.cpu_count() or 1 if store.local else 32)
+        self._pool = ThreadPoolExecutor(self.threads, "repository") if self.threads > 1 else None
+
+    def close(self) -> None:
+        """End the threads, forget the keys, close the store."""
+        if self._pool:
+            self._pool.shutdown()
+        self.keys.wipe()
+        self.store.close()
+
+    def map(self, call: Callable[[T], R], items: Iterable[T]) -> Iterator[R]:
+        """Return the results of ``call``, in order; several at once, and never more in memory than a few per thread."""
+        if self._pool is None:
+            yield from map(call, items)
+            return
+        futures: deque[Future[R]] = deque()
+        try:
+            for item in items:
+                futures.append(self._pool.submit(call, item))
+                if len(futures) >= _AHEAD * self.threads:
+                    yield futures.popleft().result()
+            while futures:
+                yield futures.popleft().result()
+        finally:
+            for future in futures:
+                future.cancel()
+
+    # Chunks
+
+    def seal_chunk(self, identifier: bytes, data: Buffer) -> bytearray:
+        """Return the object of a chunk."""
+        return self.keys.seal(Kind.CHUNK, _layout.chunk(identifier), data, level=self.config.level)
+
+    def get_chunk(self, identifier: bytes, length: int) -> Buffer:
+        """Return the ``length`` bytes of a chunk, checked against its id. Raises DamagedError, ObjectMissingError."""
+        if identifier == ZERO_ID:
+            return bytes(length)
+        name = _layout.chunk(identifier)
+        data = self.open_chunk(identifier, self.store.get(name))
+        if memoryview(data).nbytes != length:
+            raise DamagedError(name, f"has {memoryview(data).nbytes} bytes where {length} belong")
+        return data
+
+    def open_chunk(self, identifier: bytes, stored: Buffer) -> Buffer:
+        """Return what a chunk's object holds, checked against its id. Raises DamagedError."""
+        name = _layout.chunk(identifier)
+        data = self.keys.unseal(Kind.CHUNK, name, stored, limit=self.config.chunk_size)
+        if self.keys.chunk_id(data) != identifier:
+            raise DamagedError(name, "has another content than its name says")
+        return data
+
+    # Pages, roots, blobs
+
+    def get_meta(self, kind: Kind, identifier: bytes) -> Buffer:
+        """Return a page, root or blob, checked against its id. Raises DamagedError, ObjectMissingError."""
+        name = _layout.meta(identifier)
+        data = self.keys.unseal(kind, name, self.store.get(name), limit=MANIFEST_LIMIT)
+        if self.keys.meta_id(data) != identifier:
+            raise DamagedError(name, "has another content than its name says")
+        return data
+
+    def seal_meta(self, kind: Kind, identifier: bytes, data: Buffer) -> bytearray:
+        """Return the object of a page, root or blob."""
+        return self.keys.seal(kind, _layout.meta(identifier), data, level=self.config.level and _META_LEVEL)
+
+    def get_root(self, identifier: bytes) -> Root:
+        """Return a root. Raises DamagedError, ObjectMissingError."""
+        try:
+            root = Root.decode(self.get_meta(Kind.ROOT, identifier))
+        except ValueError as error:
+            raise DamagedError(_layout.meta(identifier), str(error)) from None
+        if (root.grid.chunk_size, root.grid.page_entries) != (self.config.chunk_size, self.config.page_entries):
+            raise DamagedError(_layout.meta(identifier), "a root with chunks of another size than the repository's")
+        return root
+
+    def get_page(self, root: Root, number: int) -> Rows:
+        """Return the ids of a page. Raises DamagedError, ObjectMissingError."""
+        identifier = root.page(number)
+        start, end = root.grid.page_span(number)
+        if identifier == ZERO_ID:
+            return np.zeros((end - start, 4), np.uint64)
+        try:
+            return page_rows(root.grid, number, self.get_meta(Kind.PAGE, identifier))
+        except ValueError as error:
+            raise DamagedError(_layout.meta(identifier), str(error)) from None
+
+    def get_ids(self, root: Root) -> Rows:
+        """Return the whole index of a disk. Raises DamagedError, ObjectMissingError."""
+        numbers = stored_pages(root)
+        pages = self.map(lambda number: (number, self.get_page(root, number).data.cast("B")), numbers)
+        return read_ids(root, pages)
+
+    # What describes something
+
+    def create_manifest(self, kind: Kind, name: str, value: msgspec.Struct, *, stable: bool = False) -> bool:
+        """Seal and store a manifest; tell whether it was not there."""
+        sealed = self.keys.seal(kind, name, pack(value), level=self.config.level and _META_LEVEL)
+        return self.store.create(name, sealed, stable=stable)
+
+    def get_manifest(self, kind: Kind, name: str, form: type[M], *, limit: int = MANIFEST_LIMIT) -> M:
+        """Return a manifest. Raises DamagedError, ObjectMissingError."""
+        return unpack(name, self.keys.unseal(kind, name, self.store.get(name), limit=limit), form)

@@ -1,0 +1,181 @@
+"""Checks of a repository. Blocking.
+
+Level 0 reads all snapshots, roots and pages, and looks for their chunks in the listing; level 1 reads every object
+and compares its checksum, which needs no key; level 2 decodes every object and compares its content with its id.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import TYPE_CHECKING, Final
+
+import numpy as np
+
+from asyncvddk.repository import _layout, _snapshots
+from asyncvddk.repository._crypto import Kind, check_stored
+from asyncvddk.repository._damage import MISSING, Damage, Finding
+from asyncvddk.repository._ids import IdSet, nonzero
+from asyncvddk.repository._index import stored_pages
+from asyncvddk.repository._manifests import checked_text
+from asyncvddk.repository._marks import read_snapshot
+from asyncvddk.repository.errors import ObjectMissingError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+    from asyncvddk.repository._ids import Rows
+    from asyncvddk.repository._store import Store
+    from asyncvddk.repository._vault import Vault
+
+LEVELS: Final = range(3)
+_EMPTY: Final = ("/sweep", "/pin-", "/beat-", "/ack-")
+_BY_CHUNK: Final = (f"{_layout.CHUNKS}/", f"{_layout.QUARANTINE}/", "probe/")
+
+
+@dataclass(frozen=True, slots=True)
+class VerifyReport:
+    """What a check found."""
+
+    level: int
+    snapshots: int
+    """Snapshots that were looked at."""
+    objects: int
+    """Objects that were read to their end."""
+    bytes: int
+    """Bytes of them, as stored."""
+    findings: tuple[Finding, ...]
+    quarantined: int = 0
+
+    @property
+    def damaged_snapshots(self) -> tuple[str, ...]:
+        """Ids of the snapshots that are hit."""
+        return tuple(sorted({hit.snapshot for finding in self.findings for hit in finding.hits}))
+
+
+class _Check:
+    """One run."""
+
+    def __init__(self, store: Store) -> None:
+        """Start with nothing found."""
+        self.store = store
+        self.damage = Damage()
+        self.objects = 0
+        self.bytes = 0
+
+    def stored(self, names: Iterable[str]) -> None:
+        """Check objects of any kind as far as one can without a key."""
+        for name in names:
+            self._count(self.damage.attempt(name, partial(self._read, name)))
+
+    def _read(self, name: str) -> int:
+        data = self.store.get(name)
+        if name == _layout.CONFIG or name.startswith(f"{_layout.KEYS}/"):
+            checked_text(name, data)
+        else:
+            check_stored(name, data)
+        return memoryview(data).nbytes
+
+    def chunks(self, vault: Vault, ids: Rows, *, decode: bool) -> None:
+        """Check chunks, several at once."""
+        for size in vault.map(partial(self._chunk, vault, decode), ids):
+            self._count(size)
+
+    def _chunk(self, vault: Vault, decode: bool, row: np.ndarray) -> int | None:  # noqa: FBT001
+        identifier = row.tobytes()
+        return self.damage.attempt(_layout.chunk(identifier), partial(self._read_chunk, vault, decode, identifier))
+
+    def _read_chunk(self, vault: Vault, decode: bool, identifier: bytes) -> int:  # noqa: FBT001
+        data = self.store.get(_layout.chunk(identifier))
+        check_stored(_layout.chunk(identifier), data)
+        if decode:
+            vault.open_chunk(identifier, data)
+        return memoryview(data).nbytes
+
+    def _count(self, size: int | None) -> None:
+        if size is not None:
+            self.objects += 1
+            self.bytes += size
+
+    def structure(self, vault: Vault, names: list[str]) -> IdSet:
+        """Read snapshots, blobs, roots and pages; return the ids of all chunks."""
+        damage = self.damage
+        for name in names:
+            if snapshot := damage.attempt(name, partial(read_snapshot, vault, name)):
+                damage.snapshots[name] = snapshot
+        blobs = {snapshot.config for snapshot in damage.snapshots.values() if snapshot.config}
+        for blob in blobs:
+            damage.attempt(_layout.meta(blob), partial(vault.get_meta, Kind.BLOB, blob))
+        for identifier in {disk.root for snapshot in damage.snapshots.values() for disk in snapshot.disks}:
+            if root := damage.attempt(_layout.meta(identifier), partial(vault.get_root, identifier)):
+                damage.roots[identifier] = root
+        return IdSet.union(nonzero(page) for page in self._pages(vault))
+
+    def _pages(self, vault: Vault) -> Iterator[Rows]:
+        """Iterate over the contents of the pages that can be read, each once."""
+        roots = self.damage.roots.values()
+        places = {root.page(number): (root, number) for root in roots for number in stored_pages(root)}
+
+        def read(identifier: bytes) -> Rows | None:
+            return self.damage.attempt(_layout.meta(identifier), partial(vault.get_page, *places[identifier]))
+
+        return (page for page in vault.map(read, list(places)) if page is not None)
+
+
+def verify_store(store: Store) -> VerifyReport:
+    """Compare the checksums of all objects; needs no key, so it can run where the store is. Names objects only.
+
+    Blocks. Raises StoreError.
+    """
+    check = _Check(store)
+    check.stored(_with_content(store, skip=(f"{_layout.QUARANTINE}/", "probe/")))
+    findings = (Finding(name, reason) for name, reason in sorted(check.damage.bad.items()) if reason != MISSING)
+    return VerifyReport(1, 0, check.objects, check.bytes, tuple(findings))
+
+
+def verify(
+    vault: Vault, *, level: int, subset: tuple[int, int], quarantine: bool, wanted: list[str] | None
+) -> VerifyReport:
+    """Check all, or what the snapshots of the names ``wanted`` use; see ``Repository.verify``."""
+    check = _Check(vault.store)
+    names = _snapshots.names(vault) if wanted is None else wanted
+    used = check.structure(vault, names)
+    stored = IdSet.of(one for item in vault.store.list(_layout.CHUNKS) if (one := _layout.id_of(item.name)))
+    missing = used.without(stored)
+    check.damage.bad.update((_layout.chunk(one), MISSING) for one in missing)
+    if level:
+        if wanted is None:
+            check.stored(_with_content(vault.store, skip=(*_BY_CHUNK, *check.damage.bad)))
+        ids = (stored if wanted is None else used.without(missing)).rows
+        part, parts = subset
+        check.chunks(vault, ids[ids[:, 0] % np.uint64(parts) == part - 1], decode=level > 1)
+    findings = check.damage.findings(vault, set(_snapshots.names(vault)))
+    report = VerifyReport(level, len(names), check.objects, check.bytes, findings)
+    if not quarantine:
+        return report
+    return replace(report, quarantined=sum(_quarantine(vault, finding) for finding in findings))
+
+
+def _with_content(store: Store, *, skip: tuple[str, ...]) -> Iterator[str]:
+    """Iterate over the names of objects that hold something; flags are empty."""
+    for item in store.list(""):
+        flag = any(part in item.name for part in _EMPTY) or item.name.startswith(f"{_layout.LOCK}/")
+        if not flag and not item.name.startswith(skip):
+            yield item.name
+
+
+def _quarantine(vault: Vault, finding: Finding) -> bool:
+    """Put a bad chunk or page aside, so that the next backup that reads the same data stores it anew.
+
+    For a missing one an empty note is left: whoever believes to know it must look.
+    """
+    if _layout.id_of(finding.name) is None:
+        return False
+    place = f"{_layout.QUARANTINE}/{finding.name}"
+    try:
+        data = vault.store.get(finding.name)
+    except ObjectMissingError:
+        return vault.store.create(place, b"")
+    vault.store.replace(place, data)
+    vault.store.delete([finding.name])
+    return True

@@ -1,0 +1,260 @@
+"""One backup under way, from its pin to its commit. Blocking, for threads; ``_session`` is its asynchronous face.
+
+The order in which things are stored is what makes a crash harmless: pin; chunks; pages, then root; ``syncfs``; what
+collection wants to know; the snapshot. Whatever stops it before the last step leaves objects that nothing refers to.
+"""
+
+from __future__ import annotations
+
+import threading
+from contextlib import suppress
+from typing import TYPE_CHECKING, Protocol
+
+import structlog
+
+from asyncvddk.repository import _layout, _sessions
+from asyncvddk.repository._crypto import Kind, check_stored
+from asyncvddk.repository._guard import Guard
+from asyncvddk.repository._ids import IdSet, nonzero, places_of, rows
+from asyncvddk.repository._index import stored_pages
+from asyncvddk.repository._manifests import Pin, Snapshot
+from asyncvddk.repository._marks import Marks
+from asyncvddk.repository.errors import (
+    ChunksLostError,
+    DamagedError,
+    ObjectMissingError,
+    RepositoryError,
+    SessionLostError,
+    SnapshotNotFoundError,
+    StoreError,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from typing_extensions import Buffer
+
+    from asyncvddk.repository._ids import Rows
+    from asyncvddk.repository._index import Root
+    from asyncvddk.repository._known import Known
+    from asyncvddk.repository._vault import Vault
+
+
+_logger = structlog.get_logger()
+
+
+class Index(Protocol):
+    """The index of a disk that a session relies on."""
+
+    key: str
+
+    def used(self) -> Rows:
+        """Return the ids of the chunks that are not zero."""
+        ...
+
+    def places_of(self, ids: IdSet) -> list[int]:
+        """Return the numbers of the chunks whose ids are in a set."""
+        ...
+
+
+class Adopted:
+    """The chunks of a disk that are used as they are."""
+
+    def __init__(self, key: str, ids: Rows) -> None:
+        """Take the index."""
+        self.key = key
+        self._ids = ids
+
+    def used(self) -> Rows:
+        """Return the ids of the chunks that are not zero."""
+        return nonzero(self._ids)
+
+    def places_of(self, ids: IdSet) -> list[int]:
+        """Return the numbers of the chunks whose ids are in a set."""
+        return places_of(self._ids, ids)
+
+
+class Writer:
+    """What a session has stored and relies on."""
+
+    def __init__(self, vault: Vault, known: Known, *, host: str) -> None:
+        """Choose a name; nothing is stored before ``begin``."""
+        self.vault = vault
+        self.known = known
+        self.started = vault.clock()
+        self.name = _layout.stamped(self.started, _layout.new_id())
+        self.disks: list[Index] = []
+        self.suspects = IdSet()
+        """Chunks and metadata that may be gone or damaged, whoever claims to know them."""
+        self._host = host
+        self._guard = Guard(vault, known, self.name, self._used)
+        self._meta: set[bytes] = set()
+        """Used: pages, roots and blobs, stored or about to be."""
+        self._there: set[bytes] = set()
+        """Pages, roots and blobs that the store has, for certain."""
+        self._lock = threading.Lock()
+        self._life = threading.Lock()
+        """Held for a sign of life and for the end: nothing is left behind by the one after the other."""
+        self._beat = ""
+
+    def begin(self, parents: Sequence[str], roots: Sequence[bytes], blobs: Sequence[bytes] = ()) -> None:
+        """Pin ``roots``, which belong to the snapshots whose names are ``parents``.
+
+        Raises SnapshotNotFoundError if one of them is gone.
+        """
+        pin = Pin(host=self._host, started=self.started, roots=tuple(roots), blobs=tuple(blobs))
+        with self._lock:
+            self._meta.update(roots, blobs)
+        self.vault.create_manifest(Kind.SESSION, _layout.pin(self.name), pin)
+        self._sign()
+        gone = [name for name in parents if not self.vault.store.exists(name)]
+        if gone:  # only now: a collection that looked before we pinned found it
+            raise SnapshotNotFoundError(f"snapshot {_layout.snapshot_id(gone[0])}: forgotten meanwhile")
+        self.protect()
+        self.known.refresh(self.vault)
+        self._doubt(self._quarantined())
+
+    def protect(self) -> None:
+        """Keep from collection what is used now; what is lost already becomes suspect."""
+        self._doubt(self._guard.refresh())
+
+    def before_put(self, folder: str, identifier: bytes) -> bool:
+        """Tell whether an id that is used from now on must be stored, known or not."""
+        return self._guard.before_put(folder, identifier) or identifier in self.suspects
+
+    def heartbeat(self) -> None:
+        """Give a sign of life, acknowledge plans, remember what is stored. Raises SessionLostError."""
+        with self._life:
+            self._check_alive()
+            self.protect()
+            old = self._beat
+            self._sign()
+            if old != self._beat:
+                self.vault.store.delete([old])
+        with self.known.settled():
+            self.vault.store.sync()
+
+    def put_meta(self, kind: Kind, data: Buffer) -> bytes:
+        """Store a page, root or blob unless it is there, and return its id."""
+        identifier = self.vault.keys.meta_id(data)
+        with self._lock:
+            self._meta.add(identifier)
+        if not self.before_put(_layout.META, identifier) and identifier in self._there:
+            return identifier
+        name = _layout.meta(identifier)
+        if not (self.vault.store.local and self.vault.store.exists(name) and self.is_whole(name)):
+            self.store(name, self.vault.seal_meta(kind, identifier, data))
+        with self._lock:
+            self._there.add(identifier)
+        return identifier
+
+    def uses(self, identifier: bytes) -> bool:
+        """Tell whether a blob, page or root is this session's or its parent's."""
+        with self._lock:
+            return identifier in self._meta
+
+    def rely_on(self, root: Root) -> None:
+        """Take the pages of a root for stored: it is pinned, so they stay as long as the session lives."""
+        with self._lock:
+            self._there.update(root.page(number) for number in stored_pages(root))
+
+    def adopt(self, key: str, root: Root) -> None:
+        """Rely on a disk as it is. Raises ObjectMissingError if its index is not whole, once it is protected."""
+        pages = [root.page(number) for number in stored_pages(root)]
+        with self._lock:
+            self._meta.update(pages)
+        self.disks.append(Adopted(key, self.vault.get_ids(root)))
+        self.protect()
+        for page, there in zip(
+            pages, self.vault.map(lambda one: self.vault.store.exists(_layout.meta(one)), pages), strict=True
+        ):
+            if not there:
+                raise ObjectMissingError(_layout.meta(page), self.vault.store.place)
+
+    def store(self, name: str, sealed: Buffer) -> bool:
+        """Store an object; tell whether it was not there. One that a power cut left torn is replaced."""
+        if self.vault.store.create(name, sealed):
+            return True
+        if self.vault.store.local and not self.is_whole(name):
+            self.vault.store.replace(name, sealed)
+            return True
+        return False
+
+    def is_whole(self, name: str) -> bool:
+        """Tell whether an object is as it was stored: a power cut may have left a torn one, which nothing used yet."""
+        try:
+            check_stored(name, self.vault.store.get(name))
+        except (DamagedError, ObjectMissingError):
+            return False
+        return True
+
+    def commit(self, snapshot: Snapshot) -> str:
+        """Store the snapshot, whose roots are stored; return its name. Then the session is over.
+
+        Raises ChunksLostError, SessionLostError, StoreError; then there is no snapshot, or the store could neither
+        say so nor remove it.
+        """
+        name = _layout.snapshot(self.vault.keys.hidden(snapshot.source), snapshot.time, snapshot.id)
+        with self.known.settled():
+            self.vault.store.sync()
+        self.protect()
+        self._doubt(self._quarantined())
+        self._refuse_lost()
+        self._check_alive()
+        try:
+            self.vault.create_manifest(Kind.SNAPSHOT, name, snapshot, stable=True)
+            self._check_alive()  # removed between the two looks? Then a sweep may have begun without us
+        except RepositoryError:
+            with suppress(StoreError):
+                self.vault.store.delete([name])
+            raise
+        try:
+            self.end()
+        except StoreError as error:
+            _logger.warning("session_left_behind", session=self.name, reason=str(error))
+        return name
+
+    def end(self) -> None:
+        """Remove the session; what it stored and did not commit is collected some day."""
+        with self._life:
+            self.vault.store.delete([_layout.pin(self.name)])
+            left = [item.name for item in self.vault.store.list(f"{_layout.SESSIONS}/{self.name}")]
+            self.vault.store.delete(left)
+
+    def _sign(self) -> None:
+        self._beat = _layout.beat(self.name, self.vault.clock())
+        self.vault.store.create(self._beat, b"")
+
+    def _check_alive(self) -> None:
+        if not self.vault.store.exists(_layout.pin(self.name)):
+            raise SessionLostError(
+                f"session {self.name}: a collection removed it, because it gave no sign of life for "
+                f"{_sessions.EXPIRY_S / 3600:.0f} hours; start the backup again"
+            )
+
+    def _used(self) -> Marks:
+        """Return all that the session relies on."""
+        with self._lock:
+            meta = IdSet.of(self._meta)
+        return Marks(IdSet.union(disk.used() for disk in list(self.disks)), meta)
+
+    def _quarantined(self) -> IdSet:
+        """Return what checks have found damaged or missing."""
+        listed = self.vault.store.list(_layout.QUARANTINE)
+        return IdSet.of(identifier for item in listed if (identifier := _layout.id_of(item.name)))
+
+    def _doubt(self, ids: IdSet) -> None:
+        if len(ids):
+            self.suspects = IdSet(rows(self.suspects.rows.tobytes() + ids.rows.tobytes()))
+            self.known.drop(list(ids))
+
+    def _refuse_lost(self) -> None:
+        """Raise ChunksLostError for suspects in use that the store does not have."""
+        if not len(self.suspects):
+            return
+        used = self._used().chunks
+        doubtful = IdSet(used.rows[self.suspects.holds(used.rows)])
+        exists = self.vault.map(lambda one: self.vault.store.exists(_layout.chunk(one)), list(doubtful))
+        lost = IdSet.of(one for one, there in zip(doubtful, exists, strict=True) if not there)
+        if len(lost):
+            raise ChunksLostError({disk.key: numbers for disk in self.disks if (numbers := disk.places_of(lost))})

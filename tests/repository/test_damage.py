@@ -1,0 +1,222 @@
+"""Damage is found, named by object, snapshot, disk and range, never passed on as data, and healed where it can be."""
+
+from __future__ import annotations
+
+import tracemalloc
+from typing import TYPE_CHECKING
+
+import pytest
+
+from asyncvddk.models import Block
+from asyncvddk.repository import DamagedError, ObjectMissingError, RepositoryError, _layout, verify_store
+from asyncvddk.repository._crypto import Kind
+from tests.repository.faults import DictStore
+from tests.repository.helpers import PASSWORD, SMALL, back_up, new_repository, opened, restored
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from asyncvddk.repository import Repository, Snapshot
+
+pytestmark = pytest.mark.usefixtures("small_chunks")
+
+DATA = b"".join(bytes([number]) * SMALL for number in (1, 2, 2, 2, 3)) + b"end" * 100
+
+
+def flip(data: bytes) -> bytes:
+    """Change one bit in the middle."""
+    middle = len(data) // 2
+    return data[:middle] + bytes([data[middle] ^ 1]) + data[middle + 1 :]
+
+
+def cut(data: bytes) -> bytes:
+    """Drop the last byte."""
+    return data[:-1]
+
+
+def empty(data: bytes) -> bytes:
+    """Drop all."""
+    return data[:0]
+
+
+def lengthen(data: bytes) -> bytes:
+    """Add a byte."""
+    return data + b"\0"
+
+
+async def made(password: str | None) -> tuple[DictStore, Snapshot, Snapshot]:
+    """Return a store with two snapshots that share data."""
+    store = DictStore()
+    new_repository(store, password, chunk_size=SMALL)
+    async with opened(store, password) as repository:
+        first = await back_up(repository, DATA, source="one")
+        second = await back_up(repository, DATA[: 2 * SMALL], source="two")
+    return store, first, second
+
+
+@pytest.mark.parametrize("password", [None, PASSWORD], ids=["plain", "encrypted"])
+@pytest.mark.parametrize("damage", [flip, cut, empty, lengthen])
+async def test_damage_of_any_object_is_found_and_named(damage: Callable[[bytes], bytes], password: str | None) -> None:
+    """One object after the other, of every kind: the check names it; no read returns anything but the data."""
+    store, first, second = await made(password)
+    whole = dict(store.objects)
+    for name, data in whole.items():
+        store.objects = {**whole, name: damage(data)}
+        assert [finding.name for finding in verify_store(store).findings] == [name]
+        if name == "config" or name.startswith("keys/"):
+            with pytest.raises(DamagedError, match=name):
+                async with opened(store, password):
+                    pytest.fail("must not open")
+            continue
+        async with opened(store, password) as repository:
+            for level in (1, 2):
+                assert [finding.name for finding in (await repository.verify(level)).findings] == [name]
+            for snapshot, expected in ((first, DATA), (second, DATA[: 2 * SMALL])):
+                try:
+                    assert await restored(repository, snapshot) == expected
+                except DamagedError as error:
+                    assert error.name == name  # noqa: PT017  (it may also succeed)
+
+
+async def test_a_damaged_chunk_hits_the_ranges_that_use_it() -> None:
+    """The finding tells snapshots, disks and byte ranges, so that one knows what is lost."""
+    store, first, second = await made(None)
+    async with opened(store) as repository:
+        name = _layout.chunk(repository._vault.keys.chunk_id(bytes([2]) * SMALL))
+        store.objects[name] = flip(store.objects[name])
+        (finding,) = (await repository.verify(1)).findings
+        assert {(hit.snapshot, hit.disk, hit.block) for hit in finding.hits} == {
+            (first.id, "1", Block(SMALL, 3 * SMALL)),
+            (second.id, "1", Block(SMALL, SMALL)),
+        }
+        assert (await repository.verify(0)).findings == ()
+        (finding,) = (await repository.verify(2, snapshots=[second])).findings
+        assert [hit.snapshot for hit in finding.hits] == [second.id]
+
+
+async def test_missing_objects_are_found_without_reading_data() -> None:
+    """Level 0 finds a chunk, page, root or blob that is gone, and what it takes away."""
+    store, first, _ = await made(PASSWORD)
+    whole = dict(store.objects)
+    for name in [name for name in whole if name.startswith(("chunks/", "meta/"))]:
+        store.objects = {key: data for key, data in whole.items() if key != name}
+        async with opened(store, PASSWORD) as repository:
+            findings = (await repository.verify(0)).findings
+            assert [(finding.name, finding.reason) for finding in findings] == [(name, "missing")]
+            assert findings[0].hits
+    store.objects = {key: data for key, data in whole.items() if not key.startswith("meta/")}
+    async with opened(store, PASSWORD) as repository:
+        report = await repository.verify(0)
+        assert Block(0, len(DATA)) in {hit.block for finding in report.findings for hit in finding.hits}
+        assert first.id in report.damaged_snapshots
+        with pytest.raises(ObjectMissingError):
+            await repository.open_disk(first, "1")
+
+
+@pytest.mark.parametrize("password", [None, PASSWORD], ids=["plain", "encrypted"])
+async def test_an_object_in_the_place_of_another_is_refused(password: str | None) -> None:
+    """Chunks, pages and snapshots are bound to their names: exchanged ones are damage, not data."""
+    store, _, _ = await made(password)
+    whole = dict(store.objects)
+    for kind in ("chunks/", "meta/", "snapshots/"):
+        one, two = [name for name in whole if name.startswith(kind)][:2]
+        store.objects = {**whole, one: whole[two], two: whole[one]}
+        async with opened(store, password) as repository:
+            findings = (await repository.verify(2)).findings
+            assert {finding.name for finding in findings} >= {one, two}
+            assert all("authentic" in finding.reason or "exchanged" in finding.reason for finding in findings)
+
+
+async def test_objects_of_another_repository_are_refused() -> None:
+    """A replayed object was sealed under other keys, or with none."""
+    store, first, _ = await made(PASSWORD)
+    for password in (PASSWORD, None):
+        other, _, _ = await made(password)
+        name = next(name for name in store.objects if name.startswith("snapshots/") and first.id in name)
+        foreign = next(data for key, data in other.objects.items() if key.startswith("snapshots/"))
+        store.objects[name] = foreign
+        async with opened(store, PASSWORD) as repository:
+            with pytest.raises(DamagedError, match=name):
+                await repository.snapshots()
+
+
+async def test_quarantine_heals_with_the_next_backup() -> None:
+    """A damaged chunk is put aside; a backup that reads the same data stores it anew, also as its parent's."""
+    store, first, second = await made(PASSWORD)
+    async with opened(store, PASSWORD) as repository:
+        keys = repository._vault.keys
+        damaged, missing = (_layout.chunk(keys.chunk_id(bytes([number]) * SMALL)) for number in (2, 3))
+        store.objects[damaged] = flip(store.objects[damaged])
+        del store.objects[missing]
+        report = await repository.verify(2, quarantine=True)
+        assert (len(report.findings), report.quarantined) == (2, 2)
+        assert f"quarantine/{damaged}" in store.objects
+        with pytest.raises(ObjectMissingError, match=damaged) as caught:
+            await restored(repository, second)
+        assert caught.value.__notes__ == [f"it holds {SMALL} bytes from {SMALL} on of disk '1'"]
+        healed = await back_up(repository, DATA, source="one", parent=first)
+        assert (await repository.verify(2)).findings == ()
+        for snapshot, data in ((first, DATA), (second, DATA[: 2 * SMALL]), (healed, DATA)):
+            assert await restored(repository, snapshot) == data
+
+
+async def test_damaged_index_is_healed_by_the_next_backup() -> None:
+    """A page or root that was put aside is stored anew by a backup of the same data."""
+    store, first, _ = await made(None)
+    for name in [name for name in store.objects if name.startswith("meta/")]:
+        store.objects[name] = cut(store.objects[name])
+    async with opened(store) as repository:
+        await repository.verify(1, quarantine=True)
+        await back_up(repository, DATA, source="one")
+        assert await restored(repository, first) == DATA
+
+
+async def test_subsets_cover_everything_once() -> None:
+    """A check in parts reads each chunk in exactly one of them."""
+    store, _, _ = await made(None)
+    async with opened(store) as repository:
+        whole = await repository.verify(2)
+        parts = [await repository.verify(2, subset=(part, 3)) for part in (1, 2, 3)]
+        rest = len([name for name in store.objects if not name.startswith("chunks/")])
+        assert sum(part.objects - rest for part in parts) == whole.objects - rest
+        with pytest.raises(ValueError, match="subset"):
+            await repository.verify(2, subset=(4, 3))
+
+
+async def test_a_snapshot_forgotten_during_a_check_is_no_finding() -> None:
+    """A check beside a collection says nothing of what is not there any more."""
+    store, first, _ = await made(None)
+    async with opened(store) as repository, opened(store) as other:
+        await forget_while_listing_chunks(store, other, first)
+        assert (await repository.verify(2)).findings == ()
+
+
+async def forget_while_listing_chunks(store: DictStore, other: Repository, snapshot: Snapshot) -> None:
+    """Have a snapshot and its chunks vanish when the chunks are listed for the first time."""
+    mine = {name for name in store.objects if snapshot.id in name}
+    shared = {_layout.chunk(other._vault.keys.chunk_id(bytes([number]) * SMALL)) for number in (1, 2)}
+
+    def vanish(operation: str, name: str) -> None:
+        if (operation, name) == ("list", "chunks"):
+            gone = mine | {key for key in store.objects if key.startswith("chunks/")} - shared
+            for key in gone:
+                store.objects.pop(key, None)
+
+    store.before = vanish
+
+
+async def test_hostile_content_in_a_plain_repository_is_refused() -> None:
+    """Whoever writes a store without encryption can make right tags; contents are still checked against their ids."""
+    store, _, _ = await made(None)
+    async with opened(store) as repository:
+        keys = repository._vault.keys
+        name = next(name for name in store.objects if name.startswith("chunks/"))
+        for content in (b"other", bytes(100 << 20)):
+            store.objects[name] = bytes(keys.seal(Kind.CHUNK, name, content, level=1))
+            tracemalloc.start()
+            (finding,) = (await repository.verify(2)).findings
+            assert tracemalloc.get_traced_memory()[1] < 10 << 20  # a bomb is noticed before it goes off
+            tracemalloc.stop()
+            assert finding.name == name
+            with pytest.raises(RepositoryError, match=name):
+                repository._vault.get_chunk(_layout.id_of(name) or b"", SMALL)
