@@ -98,5 +98,5 @@ def _derive(password: Secret, salt: bytes, cost: Argon2Cost) -> bytearray:
     """Return the key that a password makes; the caller wipes it."""
     key = bytearray(_KEK)
     kdf = Argon2id(salt=salt, length=_KEK, iterations=cost.iterations, lanes=cost.lanes, memory_cost=cost.memory_kib)
-    kdf.derive_into(password.view(), key)
+    kdf.derive_into(password.view(), key)  # type: ignore[arg-type]  # any buffer will do
     return key
