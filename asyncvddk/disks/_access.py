@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Final, Self
 
 from asyncvddk._events import Events
-from asyncvddk.disks._closing import CloseOnce, Steps, undo
+from asyncvddk.disks._closing import Busy, CloseOnce, Steps, undo
 from asyncvddk.errors import AccessLockedError
 from asyncvddk.native import _marshal, _memory
 from asyncvddk.native._connect_params import connect_params
@@ -46,12 +46,12 @@ class NativeParams:
 
         A call whose thread was given up may use it for ever: then ``wipe`` leaves it as it is, secrets included.
         """
-        runs = not worker.closed
+        runs = not worker.given_up
         self._lent += runs
         try:
             yield self._native.address if self._native else 0
         finally:
-            self._lent -= runs and not worker.closed
+            self._lent -= runs and not worker.given_up
 
     def wipe(self) -> None:
         """Overwrite the secrets; no call will use the structure any more."""
@@ -85,6 +85,7 @@ class Access:
         self._held = False
         self._to_end = False
         self._live = live
+        self._preparing = Busy()
         self._closing = CloseOnce()
         live.add(self)
 
@@ -115,7 +116,8 @@ class Access:
         return access
 
     async def _prepare(self, *, end_stale_lock: bool) -> None:
-        with hold_cancellation(shield=False) as hold:  # cancelled, it counts all the same whose the lock is
+        # cancelled, it counts all the same whose the lock is
+        with self._preparing, hold_cancellation(shield=False) as hold:
             try:
                 await self._ask(hold, needed=False)
             except AccessLockedError as error:
@@ -172,6 +174,7 @@ class Access:
         await self._closing.run(self._close)
 
     async def _close(self, hold: Hold) -> None:
+        await self._preparing.over(hold)
         steps = Steps()
         steps.push(lambda: self._live.discard(self))
         steps.push(self._forget)

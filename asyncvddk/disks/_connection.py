@@ -106,7 +106,8 @@ class Connection:
         if name == "Connect":
             self._connect_simply(texts, read_only=read_only)
             options.clear()
-        with self._params.lent(self._calls.worker) as address, self._makes("Disconnect", cell):
+        lent = self._params.lent(self._calls.worker)
+        with self._steps, lent as address, self._makes("Disconnect", cell):
             try:
                 await self._calls(name, address, *options, cell.address, keep=(cell, texts, self._params))
             finally:
