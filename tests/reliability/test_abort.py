@@ -269,6 +269,60 @@ async def test_other_configuration_is_taken_once_the_hung_call_has_come_back(stu
         assert (stub.calls("InitEx"), stub.calls("Exit"), stub.calls("Disconnect")) == (2, 1, 1)
 
 
+@pytest.mark.parametrize("kind", ["stub", "async_stub"])
+async def test_disk_whose_close_waits_when_it_is_given_up_is_closed_before_the_end(
+    kind: str, request: pytest.FixtureRequest
+) -> None:
+    """Its close stood behind the call that hung, or behind the wait for reads in flight, so nobody has made it."""
+    stub: Stub = request.getfixturevalue(kind)
+    async with Vddk(stub.root) as vddk:
+        connection = await vddk.connect()
+        disk = await connection.open("/disk.vmdk")
+        with hanging(stub, "Read") as gate:
+            reading = await started(disk.read_at(0, 512))
+            await gate.arrival()
+            closing = await started(disk.aclose())
+            connection.abort()
+            for task in (reading, closing):
+                with pytest.raises(AbortedError):
+                    await task
+            await come_back(gate)
+        assert stub.calls("Close") == 0
+    assert stub.balanced()
+
+
+async def test_close_that_hung_is_not_made_again_before_the_end(stub: Stub) -> None:
+    """The library may have freed the handle when it comes back."""
+    async with Vddk(stub.root) as vddk:
+        connection = await vddk.connect()
+        disk = await connection.open("/disk.vmdk")
+        with hanging(stub, "Close") as gate:
+            closing = await started(disk.aclose())
+            await gate.arrival()
+            connection.abort()
+            with pytest.raises(AbortedError):
+                await closing
+            await come_back(gate)
+    assert stub.balanced()
+
+
+async def test_library_stays_usable_when_a_cleanup_that_was_given_up_has_come_back(stub: Stub) -> None:
+    """Its thread cannot end the library any more; the next user does."""
+    with capture_logs() as logs, hanging(stub, "Cleanup") as gate:
+        async with Vddk(stub.root) as vddk:
+            cleaning = await started(vddk.cleanup(PARAMS))
+            await gate.arrival()
+            vddk.abort()
+            with pytest.raises(AbortedError):
+                await cleaning
+            await come_back(gate)
+    assert stub.calls("Exit") == 0
+    assert [log["event"] for log in logs if log["log_level"] == "warning"] == ["library_not_ended"]
+    async with Vddk(stub.root), Vddk(stub.root):
+        assert (stub.calls("InitEx"), stub.calls("Exit")) == (2, 1)
+    assert stub.balanced()
+
+
 def test_call_that_comes_back_after_its_loop_has_ended_is_noticed(stub: Stub, tmp_path: Path) -> None:
     """The next program part, on a loop of its own, can start the library anew."""
     config = tmp_path / "vddk.conf"
