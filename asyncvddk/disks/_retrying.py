@@ -11,6 +11,7 @@ from asyncvddk.disks import _sectors
 from asyncvddk.disks._closing import CloseOnce, undo
 from asyncvddk.disks._ranges import RangeLocks
 from asyncvddk.disks._retry import Tries
+from asyncvddk.disks._stream import CHUNK_SIZE, DiskStream
 from asyncvddk.errors import (
     AbortedError,
     CallTimeoutError,
@@ -146,6 +147,11 @@ class RetryingDisk:
         written = self._written
         await self._tried("flush", lambda disk: disk.flush(), writes=True)
         self._flushed = max(self._flushed, written)
+
+    def stream(self, position: int = 0, *, chunk_size: int = CHUNK_SIZE) -> DiskStream:
+        """As ``AsyncDisk.stream``: its reads and writes are those of this object."""
+        self._check_open("stream")
+        return DiskStream(self, position, chunk_size)
 
     def allocated_blocks(
         self, start: int = 0, length: int | None = None, *, chunk_size: int = 65536
@@ -302,6 +308,8 @@ class RetryingDisk:
                 await asyncio.wait([self._task])
             except asyncio.CancelledError as exc:
                 hold.append(exc)
+        if self._outcome is not None and not self._outcome.done():
+            self._outcome.set_result(None)  # the task was cancelled before it began
         self._owned.push(self._disk.aclose)
         await self._owned.aclose()
 
