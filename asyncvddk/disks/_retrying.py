@@ -25,7 +25,7 @@ from asyncvddk.errors import (
 from asyncvddk.native import _memory
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Awaitable, Callable
+    from collections.abc import AsyncGenerator, Awaitable, Callable
 
     from typing_extensions import Buffer
 
@@ -155,7 +155,7 @@ class RetryingDisk:
 
     def allocated_blocks(
         self, start: int = 0, length: int | None = None, *, chunk_size: int = 65536
-    ) -> AsyncIterator[Block]:
+    ) -> AsyncGenerator[Block, None]:
         """As ``AsyncDisk.allocated_blocks``; goes on behind the last block that was given."""
         length = self._size - start if length is None else length
         _sectors.check_range(start, length, self._size)
@@ -163,7 +163,7 @@ class RetryingDisk:
         self._check_open("allocated_blocks")
         return self._blocks(start, start + length, chunk_size)
 
-    async def _blocks(self, start: int, end: int, chunk_size: int) -> AsyncIterator[Block]:
+    async def _blocks(self, start: int, end: int, chunk_size: int) -> AsyncGenerator[Block, None]:
         tries = Tries(self._policy, "allocated_blocks", self.path)
         while start < end:
             disk = None
