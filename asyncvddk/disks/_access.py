@@ -11,6 +11,7 @@ from asyncvddk.disks._closing import Busy, CloseOnce, Steps, undo
 from asyncvddk.errors import AccessLockedError
 from asyncvddk.native import _marshal, _memory
 from asyncvddk.native._connect_params import connect_params
+from asyncvddk.threads import _fork
 from asyncvddk.threads._calls import Calls
 from asyncvddk.threads._worker import Worker, hold_cancellation
 
@@ -44,7 +45,8 @@ class NativeParams:
     def lent(self, worker: Worker) -> Iterator[int]:
         """Lend the structure's address, 0 for a local connection, to one call on ``worker``.
 
-        A call whose thread was given up may use it for ever: then ``wipe`` leaves it as it is, secrets included.
+        A call whose thread was given up may still use it: then ``wipe`` leaves it as it is, secrets included, until the
+        call has come back and nothing keeps this object.
         """
         runs = not worker.given_up
         self._lent += runs
@@ -57,6 +59,12 @@ class NativeParams:
         """Overwrite the secrets; no call will use the structure any more."""
         if self._native and not self._lent:
             self._native.wipe()
+
+    def __del__(self) -> None:
+        """Wipe: each call that has the address keeps this object until C has returned."""
+        native = getattr(self, "_native", None)
+        if native is not None and not _fork.forked():
+            native.wipe()
 
 
 def checked_identity(identity: str, *, end_stale_lock: bool) -> bytes:

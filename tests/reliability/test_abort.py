@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import gc
 import os
 import signal
@@ -13,6 +14,7 @@ import pytest
 from structlog.testing import capture_logs
 
 from asyncvddk import AbortedError, ConnectParams, CreateParams, Secret, Vddk, VddkError
+from asyncvddk.native import _log
 from asyncvddk.threads._port import library_is_busy
 
 if TYPE_CHECKING:
@@ -193,6 +195,24 @@ async def test_buffer_of_a_call_that_was_given_up_is_neither_freed_nor_resized(s
             await come_back(gate)
             gc.collect()  # the error's traceback has held it, too
             buffer.append(0)
+
+
+async def test_secrets_of_a_call_that_was_given_up_are_overwritten_when_it_has_come_back(stub: Stub) -> None:
+    """Until then the library may read them, and the log masks them."""
+    params = dataclasses.replace(PARAMS, password=Secret("nowhere else"))
+    async with Vddk(stub.root) as vddk:
+        with hanging(stub, "ConnectEx") as gate:
+            connecting = await started(vddk.connect(params))
+            await gate.arrival()
+            vddk.abort()
+            await asyncio.wait([connecting])
+            assert isinstance(connecting.exception(), AbortedError)
+            del connecting
+            gc.collect()
+            assert _log.masked(bytearray(b"nowhere else")) == "***"
+            await come_back(gate)
+    gc.collect()
+    assert _log.masked(bytearray(b"nowhere else")) == "nowhere else"
 
 
 async def test_signal_can_give_up_everything(stub: Stub) -> None:

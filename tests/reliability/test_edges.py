@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import select
 import subprocess
 import sys
@@ -117,16 +118,16 @@ async def test_secrets_of_a_cleanup_are_overwritten_although_the_library_is_left
     other = await Vddk(stub.root).__aenter__()  # Exit would come first, and the thread's end behind it
     vddk = await Vddk(stub.root).__aenter__()
     with stub.gate("Cleanup") as gate:
-        cleaning = asyncio.create_task(vddk.cleanup(PARAMS))
+        cleaning = asyncio.create_task(vddk.cleanup(dataclasses.replace(PARAMS, password=Secret("only here"))))
         await gate.arrival()
-        assert _log.masked(bytearray(b"geheim")) == "***"
+        assert _log.masked(bytearray(b"only here")) == "***"
         leaving = asyncio.create_task(vddk.__aexit__(None, None, None))
         await asyncio.sleep(0)
         gate.release()
         await leaving
         await cleaning
     await other.__aexit__(None, None, None)
-    assert _log.masked(bytearray(b"geheim")) == "geheim"
+    assert _log.masked(bytearray(b"only here")) == "only here"
 
 
 async def test_library_closes_what_was_left_open_before_it_ends(stub: Stub) -> None:
