@@ -311,13 +311,14 @@ async def test_disk_whose_close_waits_when_it_is_given_up_is_closed_before_the_e
     assert stub.balanced()
 
 
-async def test_close_that_hung_is_not_made_again_before_the_end(stub: Stub) -> None:
+@pytest.mark.parametrize("name", ["Close", "Disconnect"])
+async def test_close_that_hung_is_not_made_again_before_the_end(stub: Stub, name: str) -> None:
     """The library may have freed the handle when it comes back."""
     async with Vddk(stub.root) as vddk:
         connection = await vddk.connect()
-        disk = await connection.open("/disk.vmdk")
-        with hanging(stub, "Close") as gate:
-            closing = await started(disk.aclose())
+        await connection.open("/disk.vmdk")
+        with hanging(stub, name) as gate:
+            closing = await started(connection.aclose())
             await gate.arrival()
             connection.abort()
             with pytest.raises(AbortedError):
