@@ -36,12 +36,24 @@ where the library can, their requests are in flight together. Writes that share 
 no unaligned one loses another's bytes. What was written is on storage after ``flush``. A buffer stays the caller's;
 until its call has ended it can be neither resized nor reused.
 
+``AsyncDisk.stream`` gives a ``DiskStream``, an async file over a disk; ``AsyncDisk.metadata`` is the disk database, an
+async mapping. What works on a whole disk (``clone``, ``create``, ``shrink`` ...) returns an ``Operation``: await it, or
+watch its percentages.
+
 Cancellation
 ------------
 
 A call that is still queued never runs. One that runs in the library is waited for, because C uses the buffer, then the
 cancellation goes on; long operations are asked to stop. Afterwards an object is usable or closed, never in between,
 and what was half made is removed. Closing always runs to its end.
+
+When the library fails
+----------------------
+
+Nothing of this happens unless it is asked for. ``call_timeout_s``, of ``Vddk`` or of one connection, is the time limit
+of every native call: what runs longer is given up with its connection, as ``Connection.abort`` does it by hand and
+``Vddk.abort`` for all. A ``RetryPolicy`` has connecting and opening tried again; ``vddk.open_disk`` with one returns a
+``RetryingDisk``, whose reads are tried again as well, over a new connection if the policy allows that.
 
 Errors
 ------

@@ -179,6 +179,7 @@ def test_the_manual_speaks_of_every_chapter() -> None:
         "Connections",
         "Reading and writing",
         "Cancellation",
+        "When the library fails",
         "Errors",
         "Threads and processes",
         "Testing your own code",

@@ -7,10 +7,11 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Final, Self
 
 from asyncvddk._events import Events
-from asyncvddk.disks._closing import CloseOnce, Steps, undo
+from asyncvddk.disks._closing import Busy, CloseOnce, Steps, undo
 from asyncvddk.errors import AccessLockedError
 from asyncvddk.native import _marshal, _memory
 from asyncvddk.native._connect_params import connect_params
+from asyncvddk.threads import _fork
 from asyncvddk.threads._calls import Calls
 from asyncvddk.threads._worker import Worker, hold_cancellation
 
@@ -44,19 +45,26 @@ class NativeParams:
     def lent(self, worker: Worker) -> Iterator[int]:
         """Lend the structure's address, 0 for a local connection, to one call on ``worker``.
 
-        A call whose thread was given up may use it for ever: then ``wipe`` leaves it as it is, secrets included.
+        A call whose thread was given up may still use it: then ``wipe`` leaves it as it is, secrets included, until the
+        call has come back and nothing keeps this object.
         """
-        runs = not worker.closed
+        runs = not worker.given_up
         self._lent += runs
         try:
             yield self._native.address if self._native else 0
         finally:
-            self._lent -= runs and not worker.closed
+            self._lent -= runs and not worker.given_up
 
     def wipe(self) -> None:
         """Overwrite the secrets; no call will use the structure any more."""
         if self._native and not self._lent:
             self._native.wipe()
+
+    def __del__(self) -> None:
+        """Wipe: each call that has the address keeps this object until C has returned."""
+        native = getattr(self, "_native", None)
+        if native is not None and not _fork.forked():
+            native.wipe()
 
 
 def checked_identity(identity: str, *, end_stale_lock: bool) -> bytes:
@@ -85,6 +93,7 @@ class Access:
         self._held = False
         self._to_end = False
         self._live = live
+        self._preparing = Busy()
         self._closing = CloseOnce()
         live.add(self)
 
@@ -115,7 +124,8 @@ class Access:
         return access
 
     async def _prepare(self, *, end_stale_lock: bool) -> None:
-        with hold_cancellation(shield=False) as hold:  # cancelled, it counts all the same whose the lock is
+        # cancelled, it counts all the same whose the lock is
+        with self._preparing, hold_cancellation(shield=False) as hold:
             try:
                 await self._ask(hold, needed=False)
             except AccessLockedError as error:
@@ -172,6 +182,7 @@ class Access:
         await self._closing.run(self._close)
 
     async def _close(self, hold: Hold) -> None:
+        await self._preparing.over(hold)
         steps = Steps()
         steps.push(lambda: self._live.discard(self))
         steps.push(self._forget)

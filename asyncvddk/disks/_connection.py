@@ -106,7 +106,8 @@ class Connection:
         if name == "Connect":
             self._connect_simply(texts, read_only=read_only)
             options.clear()
-        with self._params.lent(self._calls.worker) as address, self._makes("Disconnect", cell):
+        lent = self._params.lent(self._calls.worker)
+        with self._steps, lent as address, self._makes("Disconnect", cell):
             try:
                 await self._calls(name, address, *options, cell.address, keep=(cell, texts, self._params))
             finally:
@@ -129,10 +130,10 @@ class Connection:
         finally:
             self._cells.remove((ending, cell))
 
-    def _given_up(self) -> None:
-        """Leave what the library has open for us to the one who ends it."""
-        disks = [("Close", disk.handle) for disk in self._disks]
-        RUNTIME.left_open += [*disks, *self._cells, ("Disconnect", self._handle)]
+    def _given_up(self, running: list[object]) -> None:
+        """Leave what the library has open for us to the one who ends it, but nothing that it is just closing."""
+        disks = [("Close", disk.handle) for disk in self._disks if disk not in running]
+        RUNTIME.left_open += [*disks, *self._cells, ("Disconnect", 0 if self in running else self._handle)]
 
     async def connect_params(self) -> ConnectParams | None:
         """Return the parameters of this connection as the library has them, ``None`` for a local one.
@@ -368,11 +369,12 @@ class Connection:
         await steps.aclose()
 
     async def _disconnect(self, hold: Hold) -> None:
-        if self._calls.worker.closed:
+        if self._calls.worker.closed or not self._handle:
             return
-        handle, self._handle = self._handle, 0
-        if handle:
-            await self._calls("Disconnect", handle, hold=hold)
+        try:
+            await self._calls("Disconnect", self._handle, keep=self, hold=hold)
+        finally:
+            self._handle = 0
 
     def _connected(self, what: str) -> int:
         if self._calls.worker.given_up:

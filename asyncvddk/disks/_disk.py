@@ -62,8 +62,9 @@ class AsyncDisk:
         self.path = path
         """Name it was opened by."""
         self._calls = calls
-        self._handle = handle
-        self._attached = 0  # the handle, once it belongs to a child
+        self._handle = handle  # 0: nothing but the close may be asked
+        self._to_close = handle
+        self._attached = False  # belongs to a child
         self._on_close = on_close
         self._unlink = unlink
         self._lent = Busy()
@@ -95,8 +96,8 @@ class AsyncDisk:
 
     @property
     def handle(self) -> int:
-        """What the library calls the disk; 0 once its close has begun."""
-        return self._handle or (0 if self.closed else self._attached)
+        """What the library calls the disk, until it has closed it; 0 then."""
+        return self._to_close
 
     @property
     def size(self) -> int:
@@ -309,7 +310,7 @@ class AsyncDisk:
         try:
             await self._call_with_parent("Attach", parent, *handles)
         finally:
-            parent._attached, parent._handle = handles[0], 0
+            parent._attached, parent._handle = True, 0
 
     def _handles_with(self, parent: AsyncDisk, what: str) -> tuple[int, int]:
         return parent._open_handle(what), self._open_handle(what)
@@ -384,15 +385,16 @@ class AsyncDisk:
 
     async def _close(self, hold: Hold) -> None:
         await self._lent.over(hold)
-        handle, self._handle = self._handle or self._attached, 0
+        self._handle, handle = 0, self._to_close
         steps = Steps()
         steps.push(lambda: self._on_close(self))
         steps.push(lambda: self._calls.worker.forget_path(handle))
-        steps.push(lambda: self._last_call("Close", handle, hold))
+        steps.push(lambda: setattr(self, "_to_close", 0))
+        steps.push(lambda: self._last_call("Close", handle, hold, keep=self))  # see Connection._given_up
         if self._mode and not self._attached:
             steps.push(lambda: self._last_call("Wait", handle, hold))
         await steps.aclose()
 
-    async def _last_call(self, name: str, handle: int, hold: Hold) -> None:
+    async def _last_call(self, name: str, handle: int, hold: Hold, keep: object = None) -> None:
         if not self._calls.worker.closed:  # given up: no call can be made any more
-            await self._calls(name, handle, path=self.path, hold=hold)
+            await self._calls(name, handle, path=self.path, keep=keep, hold=hold)

@@ -11,6 +11,7 @@ from asyncvddk.disks import _sectors
 from asyncvddk.disks._closing import CloseOnce, undo
 from asyncvddk.disks._ranges import RangeLocks
 from asyncvddk.disks._retry import Tries
+from asyncvddk.disks._stream import CHUNK_SIZE, DiskStream
 from asyncvddk.errors import (
     AbortedError,
     CallTimeoutError,
@@ -24,7 +25,7 @@ from asyncvddk.errors import (
 from asyncvddk.native import _memory
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Awaitable, Callable
+    from collections.abc import AsyncGenerator, Awaitable, Callable
 
     from typing_extensions import Buffer
 
@@ -147,9 +148,14 @@ class RetryingDisk:
         await self._tried("flush", lambda disk: disk.flush(), writes=True)
         self._flushed = max(self._flushed, written)
 
+    def stream(self, position: int = 0, *, chunk_size: int = CHUNK_SIZE) -> DiskStream:
+        """As ``AsyncDisk.stream``: its reads and writes are those of this object."""
+        self._check_open("stream")
+        return DiskStream(self, position, chunk_size)
+
     def allocated_blocks(
         self, start: int = 0, length: int | None = None, *, chunk_size: int = 65536
-    ) -> AsyncIterator[Block]:
+    ) -> AsyncGenerator[Block, None]:
         """As ``AsyncDisk.allocated_blocks``; goes on behind the last block that was given."""
         length = self._size - start if length is None else length
         _sectors.check_range(start, length, self._size)
@@ -157,7 +163,7 @@ class RetryingDisk:
         self._check_open("allocated_blocks")
         return self._blocks(start, start + length, chunk_size)
 
-    async def _blocks(self, start: int, end: int, chunk_size: int) -> AsyncIterator[Block]:
+    async def _blocks(self, start: int, end: int, chunk_size: int) -> AsyncGenerator[Block, None]:
         tries = Tries(self._policy, "allocated_blocks", self.path)
         while start < end:
             disk = None
@@ -302,6 +308,8 @@ class RetryingDisk:
                 await asyncio.wait([self._task])
             except asyncio.CancelledError as exc:
                 hold.append(exc)
+        if self._outcome is not None and not self._outcome.done():
+            self._outcome.set_result(None)  # the task was cancelled before it began
         self._owned.push(self._disk.aclose)
         await self._owned.aclose()
 

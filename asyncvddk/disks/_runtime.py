@@ -98,10 +98,14 @@ class Runtime:
 
         VDDK wants everything closed before Exit, and nothing in it during. So a library that hangs stays initialised
         until the process ends, or until the hung call has come back and the next user of the library is done: what the
-        given-up connection had open is closed then, first.
+        given-up connection had open is closed then, first. The same holds when it was the thread of ``calls`` that was
+        given up, in another call.
         """
         if library_is_busy():
             _logger.warning("library_not_ended", reason="a call that was given up may still be inside the library")
+            return
+        if calls.worker.given_up:
+            _logger.warning("library_not_ended", reason="the thread that would end it was given up")
             return
         while self.left_open:
             name, place = self.left_open.pop(0)

@@ -24,7 +24,7 @@ CHUNK_SIZE: Final = 1 << 20
 
 
 class Disk(Protocol):
-    """What a stream needs of its disk: a part of ``AsyncDisk``."""
+    """What a stream needs of its disk: a part of ``AsyncDisk`` and of ``RetryingDisk``."""
 
     path: str
 
@@ -60,7 +60,7 @@ class _Place:
 
 
 class DiskStream(ByteReceiveStream, ByteSendStream):
-    """A disk as an async file: read and write from a position on, which they move. Made by ``AsyncDisk.stream``.
+    """A disk as an async file: read and write from a position on, which they move. Made by a disk's ``stream``.
 
     ::
 
@@ -84,7 +84,7 @@ class DiskStream(ByteReceiveStream, ByteSendStream):
     """
 
     def __init__(self, disk: Disk, position: int, chunk_size: int) -> None:
-        """Belongs to ``AsyncDisk.stream``."""
+        """Belongs to ``AsyncDisk.stream`` and ``RetryingDisk.stream``."""
         if chunk_size < 1:
             raise ValueError(f"chunk_size={chunk_size}: it is at least one byte")
         self._disk = disk

@@ -151,7 +151,7 @@ class Port:
     def _close(self) -> None:
         if not self.loop.is_closed():
             self.loop.remove_reader(_core.port_fd(self.native))
-        _log.drain()
+        self._drain_log()
         _core.log_attach(next((port.native for port in _ports.values() if not port.loop.is_closed()), None))
         _core.port_close(self.native)
 
@@ -250,14 +250,20 @@ class Port:
         count = state & ~_core.LOGGED
         answers = _core.COMPLETION.iter_unpack(self._ring[: count * _core.COMPLETION.size].tobytes())
         try:
-            if state & _core.LOGGED and _log.drain():
+            if state & _core.LOGGED and self._drain_log() and self._users:  # the log may give the last worker up
                 _core.port_wake(self.native)
-        except Exception as exc:  # noqa: BLE001  (a program's log must not lose a disk's answers)
-            self.loop.call_exception_handler({"message": "asyncvddk: the log failed", "exception": exc})
         except BaseException:
             self.loop.call_soon(self._deliver, answers)
             raise
         self._deliver(answers)
+
+    def _drain_log(self) -> bool:
+        """Hand messages on; True when more wait. A program's log must not lose a disk's answers, or leave a ring."""
+        try:
+            return _log.drain()
+        except Exception as exc:  # noqa: BLE001  (see above)
+            self.loop.call_exception_handler({"message": "asyncvddk: the log failed", "exception": exc})
+            return False
 
     def _deliver(self, answers: Iterator[tuple[int, int]]) -> None:
         """Give each answer to who waits for it; an interrupt in the middle leaves the rest for the next turn.

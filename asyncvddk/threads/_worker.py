@@ -119,7 +119,12 @@ def _said(call: str | None, path: str | None) -> str:
     return f"{call or 'a call'} of {path!r}" if path is not None else call or "a call"
 
 
-def _do_nothing() -> None:
+def _kept(call: Any) -> object:  # noqa: ANN401  (see Worker.call and transfer)
+    """Return the ``keep`` of a call."""
+    return call[0]
+
+
+def _do_nothing(running: list[object]) -> None:
     """Stand in for a callback that nobody gave."""
 
 
@@ -145,8 +150,8 @@ class Worker:
         """Handle of an open disk -> its path, for errors."""
         self.function_name: Callable[[int], str | None] = lambda _: None
         """Returns the name of the function at an address, for errors."""
-        self.on_abandon: Callable[[], None] = _do_nothing
-        """Called once when the worker is given up."""
+        self.on_abandon: Callable[[list[object]], None] = _do_nothing
+        """Called once when the worker is given up, with what the calls ``keep`` that run."""
         self._abort: _Abort | None = None
         self._port = Port.acquire()
         self._batch: list[bytes] = []
@@ -199,7 +204,7 @@ class Worker:
         command = _PACK(tag, function, mode, *args, *_PADDING[len(args)])
         if progress is not None:
             self._long[tag] = progress
-        future = self._port.expect(self, ((keep, progress), function, path), tag)
+        future = self._port.expect(self, (keep, function, path, progress), tag)
         self._push(command)
         try:
             return await future
@@ -325,10 +330,10 @@ class Worker:
         tags = (_core.COMMAND.unpack(command)[0] for command in self._batch)
         oldest = _core.worker_abandon(native) or next(filter(None, tags), 0)
         self._batch.clear()
-        running = self._port.under_way(self, oldest)
-        self._port.adopt(call for call in running if call[0] != self._stop_tag)
+        running = [call for call in self._port.under_way(self, oldest) if call[0] != self._stop_tag]
+        self._port.adopt(running)
         self._port.fail(self, lambda call: abort.of(*self._described(call)))
-        self.on_abandon()
+        self.on_abandon([_kept(call) for _, call in running])
         self._leave()
 
     @property
@@ -343,7 +348,7 @@ class Worker:
 
     def _described(self, call: Any) -> tuple[str | None, str | None]:  # noqa: ANN401  (see call and transfer)
         """Return function and disk of what ``call`` and ``transfer`` leave with the port."""
-        _, function, where = call
+        _, function, where, *_ = call
         return self.function_name(function), self.paths.get(where) if isinstance(where, int) else where
 
     def refusal(self, call: str | None, path: str | None) -> Exception:

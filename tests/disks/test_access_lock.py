@@ -19,8 +19,7 @@ LOCKED = 20005
 
 
 async def locked_once(stub: Stub, gate: Gate) -> None:
-    """Have the next PrepareForAccess find a lock, and the further ones none."""
-    stub.fail("PrepareForAccess", LOCKED)
+    """Have the PrepareForAccess that is coming to the gate fail as it was told, and the further ones go well."""
     await gate.arrival()
     stub.fail("PrepareForAccess", 0)
     gate.release(10)
@@ -55,6 +54,7 @@ async def test_own_stale_lock_is_ended_and_taken_anew_if_asked_for(stub: Stub) -
     """EndAccess once with the same identity, PrepareForAccess once more; the log says whose lock was ended."""
     async with Vddk(stub.root) as vddk:
         with stub.gate("PrepareForAccess") as gate, capture_logs() as logs:
+            stub.fail("PrepareForAccess", LOCKED)
             preparing = await started(vddk.access(PARAMS, "nightly@host-7", end_stale_lock=True))
             await locked_once(stub, gate)
             await preparing
@@ -68,6 +68,7 @@ async def test_open_disk_ends_a_stale_lock_if_asked_for(stub: Stub) -> None:
     """The same choice as for access."""
     async with Vddk(stub.root) as vddk:
         with stub.gate("PrepareForAccess") as gate:
+            stub.fail("PrepareForAccess", LOCKED)
             opening = await started(
                 vddk.open_disk("[ds] vm/disk.vmdk", params=PARAMS, identity="nightly", end_stale_lock=True)
             )
@@ -112,6 +113,7 @@ async def test_end_of_a_migration_can_be_waited_for(stub: Stub) -> None:
     policy = RetryPolicy(attempts=2, delay_s=0, codes=frozenset({LOCKED}))
     async with Vddk(stub.root) as vddk:
         with stub.gate("PrepareForAccess") as gate:
+            stub.fail("PrepareForAccess", LOCKED)
             preparing = await started(vddk.access(PARAMS, retry=policy))
             await locked_once(stub, gate)
             await preparing

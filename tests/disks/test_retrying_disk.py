@@ -284,6 +284,31 @@ async def test_disk_that_is_closed_while_it_connects_again_leaves_nothing_open(s
     assert stub.balanced()
 
 
+async def test_read_hears_of_a_close_that_comes_before_connecting_again_has_begun(stub: Stub) -> None:
+    """The task that was to connect never runs, and nobody waits for it for ever."""
+    async with opened(stub, RECONNECT) as disk:
+        disk._lost = True
+        reading = await started(disk.read_at(0, 512))
+        await disk.aclose()
+        with pytest.raises(ClosedError):
+            await reading
+        assert stub.calls("ConnectEx") == 1
+    assert stub.balanced()
+
+
+async def test_stream_goes_on_over_a_new_connection(stub: Stub) -> None:
+    """A stream is one of the ways to read a disk."""
+    async with opened(stub, RECONNECT) as disk, disk.stream(512) as stream:
+        stub.fail("Read", LOST)
+        with stub.gate("Read") as gate:
+            reading = await started(stream.read(1024))
+            await let_it_fail(stub, gate, "Read")
+            assert await reading == bytes(1024)
+        assert (await stream.tell(), stub.calls("ConnectEx")) == (1536, 2)
+    with pytest.raises(ClosedError):
+        disk.stream()
+
+
 async def test_abort_ends_all_tries(stub: Stub) -> None:
     """Also of who waits for a new connection; nothing is connected any more."""
     async with Vddk(stub.root) as vddk, vddk.open_disk("/disk.vmdk", retry=RECONNECT) as disk:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import gc
 import os
 import signal
@@ -13,6 +14,7 @@ import pytest
 from structlog.testing import capture_logs
 
 from asyncvddk import AbortedError, ConnectParams, CreateParams, Secret, Vddk, VddkError
+from asyncvddk.native import _log
 from asyncvddk.threads._port import library_is_busy
 
 if TYPE_CHECKING:
@@ -195,6 +197,24 @@ async def test_buffer_of_a_call_that_was_given_up_is_neither_freed_nor_resized(s
             buffer.append(0)
 
 
+async def test_secrets_of_a_call_that_was_given_up_are_overwritten_when_it_has_come_back(stub: Stub) -> None:
+    """Until then the library may read them, and the log masks them."""
+    params = dataclasses.replace(PARAMS, password=Secret("nowhere else"))
+    async with Vddk(stub.root) as vddk:
+        with hanging(stub, "ConnectEx") as gate:
+            connecting = await started(vddk.connect(params))
+            await gate.arrival()
+            vddk.abort()
+            await asyncio.wait([connecting])
+            assert isinstance(connecting.exception(), AbortedError)
+            del connecting
+            gc.collect()
+            assert _log.masked(bytearray(b"nowhere else")) == "***"
+            await come_back(gate)
+    gc.collect()
+    assert _log.masked(bytearray(b"nowhere else")) == "nowhere else"
+
+
 async def test_signal_can_give_up_everything(stub: Stub) -> None:
     """As a program does it that is told to end: even a connection that nobody holds yet is given up."""
     async with Vddk(stub.root) as vddk:
@@ -267,6 +287,61 @@ async def test_other_configuration_is_taken_once_the_hung_call_has_come_back(stu
         await come_back(gate)
     async with Vddk(stub.root, config=config):
         assert (stub.calls("InitEx"), stub.calls("Exit"), stub.calls("Disconnect")) == (2, 1, 1)
+
+
+@pytest.mark.parametrize("kind", ["stub", "async_stub"])
+async def test_disk_whose_close_waits_when_it_is_given_up_is_closed_before_the_end(
+    kind: str, request: pytest.FixtureRequest
+) -> None:
+    """Its close stood behind the call that hung, or behind the wait for reads in flight, so nobody has made it."""
+    stub: Stub = request.getfixturevalue(kind)
+    async with Vddk(stub.root) as vddk:
+        connection = await vddk.connect()
+        disk = await connection.open("/disk.vmdk")
+        with hanging(stub, "Read") as gate:
+            reading = await started(disk.read_at(0, 512))
+            await gate.arrival()
+            closing = await started(disk.aclose())
+            connection.abort()
+            for task in (reading, closing):
+                with pytest.raises(AbortedError):
+                    await task
+            await come_back(gate)
+        assert stub.calls("Close") == 0
+    assert stub.balanced()
+
+
+@pytest.mark.parametrize("name", ["Close", "Disconnect"])
+async def test_close_that_hung_is_not_made_again_before_the_end(stub: Stub, name: str) -> None:
+    """The library may have freed the handle when it comes back."""
+    async with Vddk(stub.root) as vddk:
+        connection = await vddk.connect()
+        await connection.open("/disk.vmdk")
+        with hanging(stub, name) as gate:
+            closing = await started(connection.aclose())
+            await gate.arrival()
+            connection.abort()
+            with pytest.raises(AbortedError):
+                await closing
+            await come_back(gate)
+    assert stub.balanced()
+
+
+async def test_library_stays_usable_when_a_cleanup_that_was_given_up_has_come_back(stub: Stub) -> None:
+    """Its thread cannot end the library any more; the next user does."""
+    with capture_logs() as logs, hanging(stub, "Cleanup") as gate:
+        async with Vddk(stub.root) as vddk:
+            cleaning = await started(vddk.cleanup(PARAMS))
+            await gate.arrival()
+            vddk.abort()
+            with pytest.raises(AbortedError):
+                await cleaning
+            await come_back(gate)
+    assert stub.calls("Exit") == 0
+    assert [log["event"] for log in logs if log["log_level"] == "warning"] == ["library_not_ended"]
+    async with Vddk(stub.root), Vddk(stub.root):
+        assert (stub.calls("InitEx"), stub.calls("Exit")) == (2, 1)
+    assert stub.balanced()
 
 
 def test_call_that_comes_back_after_its_loop_has_ended_is_noticed(stub: Stub, tmp_path: Path) -> None:

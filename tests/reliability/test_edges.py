@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import select
 import subprocess
 import sys
@@ -14,7 +15,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from asyncvddk import AccessDeniedError, ClosedError, ConnectParams, CreateParams, NativeError, Secret, Vddk
-from asyncvddk.native import _core
+from asyncvddk.native import _core, _log
 
 if TYPE_CHECKING:
     from tests.fix_stub import Stub
@@ -80,6 +81,53 @@ async def test_connection_closed_while_a_disk_opens_closes_the_disk_first(stub: 
                 assert (await opening).closed
             await closing
     assert (stub.calls("Close"), stub.calls("Disconnect")) == (1, 1)
+
+
+async def test_connection_that_is_just_being_made_is_closed_before_the_library_ends(stub: Stub) -> None:
+    """Whoever asked for it gets a closed one."""
+    vddk = await Vddk(stub.root).__aenter__()
+    with stub.gate("ConnectEx") as gate:
+        connecting = asyncio.ensure_future(vddk.connect()._open())
+        await gate.arrival()
+        leaving = asyncio.create_task(vddk.__aexit__(None, None, None))
+        await asyncio.sleep(0)
+        gate.release()
+        await leaving
+        assert (await connecting).closed
+    assert stub.balanced()
+    assert stub.journal()[-1] == "Exit"
+
+
+async def test_access_lock_that_is_just_being_taken_is_ended_before_the_library_ends(stub: Stub) -> None:
+    """Nobody else would end it, and the virtual machine would stay where it is for ever."""
+    vddk = await Vddk(stub.root).__aenter__()
+    with stub.gate("PrepareForAccess") as gate:
+        locking = asyncio.ensure_future(vddk.access(PARAMS)._open())
+        await gate.arrival()
+        leaving = asyncio.create_task(vddk.__aexit__(None, None, None))
+        await asyncio.sleep(0)
+        gate.release()
+        await leaving
+        await locking
+    assert (stub.calls("PrepareForAccess"), stub.calls("EndAccess")) == (1, 1)
+    assert stub.journal()[-1] == "Exit"
+
+
+async def test_secrets_of_a_cleanup_are_overwritten_although_the_library_is_left_meanwhile(stub: Stub) -> None:
+    """Leaving waits for the call, so nobody uses them any more."""
+    other = await Vddk(stub.root).__aenter__()  # Exit would come first, and the thread's end behind it
+    vddk = await Vddk(stub.root).__aenter__()
+    with stub.gate("Cleanup") as gate:
+        cleaning = asyncio.create_task(vddk.cleanup(dataclasses.replace(PARAMS, password=Secret("only here"))))
+        await gate.arrival()
+        assert _log.masked(bytearray(b"only here")) == "***"
+        leaving = asyncio.create_task(vddk.__aexit__(None, None, None))
+        await asyncio.sleep(0)
+        gate.release()
+        await leaving
+        await cleaning
+    await other.__aexit__(None, None, None)
+    assert _log.masked(bytearray(b"only here")) == "only here"
 
 
 async def test_library_closes_what_was_left_open_before_it_ends(stub: Stub) -> None:

@@ -109,10 +109,10 @@ async def test_abandoned_worker_gives_everybody_an_error_at_once(pipe: tuple[int
         with pytest.raises(ClosedError, match="the library hangs"):
             await call
     os.write(pipe[1], b"x")  # let the thread end
-    await _ended("vddk-test")
+    await ended("vddk-test")
 
 
-async def _ended(name: str) -> None:
+async def ended(name: str) -> None:
     """Wait until no thread of that name is left: one that frees itself tells nobody."""
     while any(_comm(task) == name for task in Path("/proc/self/task").iterdir()):  # noqa: ASYNC110
         await asyncio.sleep(0)
@@ -133,7 +133,7 @@ async def test_forgotten_worker_is_reported_and_its_thread_ends() -> None:
     del worker
     with pytest.warns(ResourceWarning, match="vddk-lost"):
         forgotten.clear()
-    await _ended("vddk-lost")
+    await ended("vddk-lost")
 
 
 async def test_wrong_arguments_never_reach_c() -> None:

@@ -179,6 +179,8 @@ async def library(params: ConnectParams) -> None:
             await maintenance(connection, Path("disk.vmdk"))
         async with vddk.open_disk("a.vmdk", retry=RetryPolicy()) as again:
             assert_type(await again.read_at(0, 5), bytes)
+            assert_type(again.allocated_blocks(), AsyncGenerator[Block, None])
+            assert_type(again.stream(), DiskStream)
         vddk.abort("it hangs")
         vddk.connect(None, True)  # type: ignore[call-arg]  # noqa: FBT003
 
