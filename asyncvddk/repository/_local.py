@@ -86,14 +86,20 @@ class LocalStore:
     def replace(self, name: str, data: Buffer) -> None:
         """As ``Store.replace``."""
         path = self._path(name)
+        folder = os.path.dirname(path)  # noqa: PTH120
         with self._translated(name):
-            fd, pending = self._open_named(os.path.dirname(path))  # noqa: PTH120
+            self._make_folder(folder)
+            fd, pending = self._open_named(folder)
             try:
-                _write(fd, data)
-                os.fsync(fd)
-            finally:
-                os.close(fd)
-            os.replace(pending, path)  # noqa: PTH105
+                try:
+                    _write(fd, data)
+                    os.fsync(fd)
+                finally:
+                    os.close(fd)
+                os.replace(pending, path)  # noqa: PTH105
+            except BaseException:
+                os.unlink(pending)  # noqa: PTH108
+                raise
 
     def _create(self, path: str, data: Buffer, *, stable: bool) -> bool:
         folder = os.path.dirname(path)  # noqa: PTH120  (thousands of them a second)

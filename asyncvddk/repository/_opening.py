@@ -57,9 +57,12 @@ def make(  # noqa: PLR0913  (each is a choice of its own)
     slot = ""
     if password is not None:
         master = bytearray(secrets.token_bytes(MASTER_SIZE))
-        slot = _store_slot(store, written, master, password, cost)
-        master[:] = bytes(MASTER_SIZE)
-    if not store.create(_layout.CONFIG, written, stable=True):
+        try:
+            slot = _store_slot(store, written, master, password, cost)
+        finally:
+            master[:] = bytes(MASTER_SIZE)
+    made = store.create(_layout.CONFIG, written, stable=True)
+    if not made and bytes(store.get(_layout.CONFIG)) != written:  # ours, if the answer of a first attempt was lost
         store.delete([slot] if slot else [])
         raise RepositoryExistsError(f"{store.place}: another program made a repository there at the same time")
     return config
