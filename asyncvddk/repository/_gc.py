@@ -177,9 +177,9 @@ def _kept(vault: Vault, names: list[str]) -> Marks:
 
 
 def _delete(vault: Vault, lock: Lock, names: list[str]) -> None:
-    """Delete in batches, as long as the lock is ours."""
+    """Delete in batches, as long as the lock is ours: not one when another collector may have finished the plan."""
     for start in range(0, len(names), _BATCH):
-        lock.confirm()
+        lock.confirm(at_once=True)
         vault.store.delete(names[start : start + _BATCH])
 
 

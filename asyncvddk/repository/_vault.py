@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import threading
 import time
 from collections import deque
 from concurrent.futures import ThreadPoolExecutor
@@ -62,7 +63,12 @@ class Vault:
         self.clock = clock
         self.pause = pause
         self.threads = threads or (os.cpu_count() or 1 if store.local else 32)
-        self._pool = ThreadPoolExecutor(self.threads, "repository") if self.threads > 1 else None
+        self._inside = threading.local()
+        self._pool = ThreadPoolExecutor(self.threads, "repository", self._enter) if self.threads > 1 else None
+
+    def _enter(self) -> None:
+        """Mark a thread of the pool."""
+        self._inside.pool = True
 
     def close(self) -> None:
         """End the threads, forget the keys, close the store."""
@@ -72,8 +78,11 @@ class Vault:
         self.store.close()
 
     def map(self, call: Callable[[T], R], items: Iterable[T]) -> Iterator[R]:
-        """Return the results of ``call``, in order; several at once, and never more in memory than a few per thread."""
-        if self._pool is None:
+        """Return the results of ``call``, in order; several at once, and never more in memory than a few per thread.
+
+        Within such a call one at a time: threads that wait for threads of the same pool would wait for ever.
+        """
+        if self._pool is None or getattr(self._inside, "pool", False):
             yield from map(call, items)
             return
         futures: deque[Future[R]] = deque()
@@ -116,8 +125,12 @@ class Vault:
 
     def get_meta(self, kind: Kind, identifier: bytes) -> Buffer:
         """Return a page, root or blob, checked against its id. Raises DamagedError, ObjectMissingError."""
+        return self.open_meta(kind, identifier, self.store.get(_layout.meta(identifier)))
+
+    def open_meta(self, kind: Kind, identifier: bytes, stored: Buffer) -> Buffer:
+        """Return what the object of a page, root or blob holds, checked against its id. Raises DamagedError."""
         name = _layout.meta(identifier)
-        data = self.keys.unseal(kind, name, self.store.get(name), limit=MANIFEST_LIMIT)
+        data = self.keys.unseal(kind, name, stored, limit=MANIFEST_LIMIT)
         if self.keys.meta_id(data) != identifier:
             raise DamagedError(name, "has another content than its name says")
         return data
