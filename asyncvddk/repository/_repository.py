@@ -122,12 +122,14 @@ class Repository:
 
         Raises RepositoryNotFoundError, WrongPasswordError, DamagedError, StoreUnsuitableError, StoreError.
         """
-        secret = Secret.of(password)
-        repository = await _threads.run(partial(cls._open, url, secret, cache, options, threads, read_only=read_only))
+        call = partial(cls._open, url, Secret.of(password), cache, options, threads, read_only=read_only)
+        opened: list[Self] = []
         try:
-            yield repository
+            await _threads.run(lambda: opened.append(call()))  # cancelled, it is opened nevertheless
+            yield opened[0]
         finally:
-            await repository.aclose()
+            for repository in opened:
+                await repository.aclose()
 
     @classmethod
     def _open(  # noqa: PLR0913  (those of open)
@@ -145,10 +147,10 @@ class Repository:
             config, keys = _opening.open_keys(store, secret)
             if not read_only:
                 probe(store)
+            return cls(Vault(store, keys, config, threads=threads), Known(_cache_file(cache, config.id)))
         except BaseException:
             store.close()
             raise
-        return cls(Vault(store, keys, config, threads=threads), Known(_cache_file(cache, config.id)))
 
     @property
     def config(self) -> Config:
@@ -169,7 +171,12 @@ class Repository:
         """Close: forget the keys. A second time does nothing. Disks and sessions are closed before."""
         if not self._closed:
             self._closed = True
-            await _threads.run(self._vault.close)
+            await _threads.run(self._close)
+
+    def _close(self) -> None:
+        try:
+            self._vault.close()
+        finally:
             self._known.close()
 
     # Keys

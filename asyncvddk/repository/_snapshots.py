@@ -49,13 +49,16 @@ def find(vault: Vault, text: str, source: str | None) -> Snapshot:
         if not found:
             raise SnapshotNotFoundError(f"there is no snapshot{where} yet")
         return found[-1]
-    return load(vault, [_only(text, wanted, where)])[0]
+    if not (found := load(vault, [_only(text, wanted, where)])):
+        raise SnapshotNotFoundError(f"{text}: forgotten meanwhile")
+    return found[0]
 
 
 def _newest(wanted: list[str]) -> list[str]:
     """Return the names that have the newest stamp, several when it is the same second."""
     stamps = [name.rpartition("/")[2].partition("-")[0] for name in wanted]
-    return [name for name, stamp in zip(wanted, stamps, strict=True) if stamp == max(stamps)]
+    newest = max(stamps, default="")
+    return [name for name, stamp in zip(wanted, stamps, strict=True) if stamp == newest]
 
 
 def _only(text: str, wanted: list[str], where: str) -> str:
