@@ -6,11 +6,6 @@ import secrets
 import time
 from typing import TYPE_CHECKING
 
-from asyncvddk.repository import _layout
-from asyncvddk.repository._crypto import MASTER_SIZE, Keys
-from asyncvddk.repository._index import PAGE_ENTRIES
-from asyncvddk.repository._keyslots import Argon2Cost, KeySlot, make_slot, open_slot
-from asyncvddk.repository._manifests import Config, read_text, write_text
 from asyncvddk.repository.errors import (
     DamagedError,
     KeySlotError,
@@ -19,10 +14,15 @@ from asyncvddk.repository.errors import (
     RepositoryNotFoundError,
     WrongPasswordError,
 )
+from asyncvddk.repository.format import _layout
+from asyncvddk.repository.format._crypto import MASTER_SIZE, Keys
+from asyncvddk.repository.format._index import PAGE_ENTRIES
+from asyncvddk.repository.format._keyslots import Argon2Cost, KeySlot, make_slot, open_slot
+from asyncvddk.repository.format._manifests import Config, read_text, write_text
 
 if TYPE_CHECKING:
     from asyncvddk._secret import Secret
-    from asyncvddk.repository._store import Store
+    from asyncvddk.repository.store._store import Store
 
 
 def make(  # noqa: PLR0913  (each is a choice of its own)

@@ -13,29 +13,32 @@ import anyio
 
 from asyncvddk._secret import Secret
 from asyncvddk.errors import ClosedError
-from asyncvddk.repository import _gc, _layout, _opening, _sessions, _snapshots, _stats, _threads, _verify
-from asyncvddk.repository._codec import DEFAULT_LEVEL
-from asyncvddk.repository._crypto import Kind
-from asyncvddk.repository._index import differences
-from asyncvddk.repository._keyslots import Argon2Cost
-from asyncvddk.repository._known import Known
+from asyncvddk.repository import _opening, _snapshots, _stats, _threads
 from asyncvddk.repository._reader import CACHE_SIZE, SnapshotDisk
-from asyncvddk.repository._session import Session
-from asyncvddk.repository._store import probe
-from asyncvddk.repository._urls import open_store
-from asyncvddk.repository._vault import Vault
+from asyncvddk.repository.checking import _verify
+from asyncvddk.repository.collection import _gc, _sessions
+from asyncvddk.repository.format import _layout
+from asyncvddk.repository.format._codec import DEFAULT_LEVEL
+from asyncvddk.repository.format._crypto import Kind
+from asyncvddk.repository.format._index import differences
+from asyncvddk.repository.format._keyslots import Argon2Cost
+from asyncvddk.repository.store._store import probe
+from asyncvddk.repository.store._urls import open_store
+from asyncvddk.repository.store._vault import Vault
+from asyncvddk.repository.writing._known import Known
+from asyncvddk.repository.writing._session import Session
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterable, Mapping
     from typing import TypeVar
 
     from asyncvddk.models import Block
-    from asyncvddk.repository._gc import GcReport
-    from asyncvddk.repository._keyslots import KeySlot
-    from asyncvddk.repository._manifests import Config, Snapshot
     from asyncvddk.repository._stats import RepositoryStats
-    from asyncvddk.repository._store import Store
-    from asyncvddk.repository._verify import VerifyReport
+    from asyncvddk.repository.checking._verify import VerifyReport
+    from asyncvddk.repository.collection._gc import GcReport
+    from asyncvddk.repository.format._keyslots import KeySlot
+    from asyncvddk.repository.format._manifests import Config, Snapshot
+    from asyncvddk.repository.store._store import Store
 
     T = TypeVar("T")
 
@@ -326,7 +329,7 @@ class Repository:
         part, parts = subset
         if level not in _verify.LEVELS or not 1 <= part <= parts:
             raise ValueError(f"level={level}, subset={subset}: expected level 0..2, and a subset (n, m) with n in 1..m")
-        names = None if snapshots is None else [_snapshots.name_of(self._vault, snapshot) for snapshot in snapshots]
+        names = None if snapshots is None else [self._vault.snapshot_name(snapshot) for snapshot in snapshots]
         call = partial(_verify.verify, self._vault, level=level, subset=subset, quarantine=quarantine, wanted=names)
         return await self._run("verify", call)
 

@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING
 import pytest
 
 from asyncvddk.models import Block
-from asyncvddk.repository import DamagedError, ObjectMissingError, RepositoryError, _layout, verify_store
-from asyncvddk.repository._crypto import Kind
+from asyncvddk.repository import DamagedError, ObjectMissingError, RepositoryError, verify_store
+from asyncvddk.repository.format import _layout
+from asyncvddk.repository.format._crypto import Kind
 from tests.repository.faults import DictStore, calm
 from tests.repository.helpers import PASSWORD, SMALL, back_up, new_repository, opened, restored
 

@@ -16,10 +16,9 @@ from asyncvddk.repository import (
     SessionLostError,
     SnapshotNotFoundError,
     StoreError,
-    _gc,
-    _layout,
-    _lock,
 )
+from asyncvddk.repository.collection import _gc, _lock
+from asyncvddk.repository.format import _layout
 from tests.repository.faults import DictStore, unavailable
 from tests.repository.helpers import SMALL, back_up, new_repository, opened, put_all, restored
 

@@ -17,9 +17,9 @@ from asyncvddk.repository import (
     Repository,
     WrongPasswordError,
 )
-from asyncvddk.repository._crypto import Keys, Kind
-from asyncvddk.repository._keyslots import KeySlot
-from asyncvddk.repository._manifests import Config, read_text, write_text
+from asyncvddk.repository.format._crypto import Keys, Kind
+from asyncvddk.repository.format._keyslots import KeySlot
+from asyncvddk.repository.format._manifests import Config, read_text, write_text
 from tests.repository.faults import DictStore
 from tests.repository.helpers import CHEAP, CHUNK, PASSWORD, back_up, new_repository, opened, restored
 

@@ -105,7 +105,7 @@ async def test_an_older_copy_of_the_store_is_noticed(tmp_path: Path) -> None:
 
 async def test_lists_that_are_gone_make_the_table_worthless(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A machine that was away for too many collections starts anew."""
-    monkeypatch.setattr("asyncvddk.repository._gc._DONE_LISTS", 1)
+    monkeypatch.setattr("asyncvddk.repository.collection._gc._DONE_LISTS", 1)
     store = DictStore()
     new_repository(store, chunk_size=SMALL)
     async with cached(store, tmp_path) as repository:

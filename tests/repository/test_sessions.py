@@ -22,7 +22,7 @@ from asyncvddk.repository import (
     SnapshotNotFoundError,
     StoreError,
 )
-from asyncvddk.repository._crypto import Kind
+from asyncvddk.repository.format._crypto import Kind
 from tests.repository.faults import DictStore
 from tests.repository.helpers import SMALL, back_up, content, new_repository, opened, put_all, restored
 
@@ -137,7 +137,7 @@ async def test_a_cancelled_request_is_waited_for() -> None:
 
 async def test_a_session_beats_by_itself_and_notices_its_end(monkeypatch: pytest.MonkeyPatch) -> None:
     """Signs of life go on through an error of the store, and stop when the session was removed."""
-    monkeypatch.setattr("asyncvddk.repository._sessions.BEAT_S", 0)
+    monkeypatch.setattr("asyncvddk.repository.collection._sessions.BEAT_S", 0)
     store = new_store()
     beats = asyncio.Event()
     loop = asyncio.get_running_loop()

@@ -23,9 +23,9 @@ from asyncvddk.repository import (
     StoreUnsuitableError,
     open_store,
 )
-from asyncvddk.repository import _local as local_module
-from asyncvddk.repository._remote import Patience, remote_store
-from asyncvddk.repository._store import probe
+from asyncvddk.repository.store import _local as local_module
+from asyncvddk.repository.store._remote import Patience, remote_store
+from asyncvddk.repository.store._store import probe
 from tests.fix_repository import s3_place
 from tests.repository.faults import DictStore
 from tests.repository.helpers import back_up, new_repository, opened

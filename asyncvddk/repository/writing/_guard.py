@@ -11,19 +11,20 @@ import threading
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
-from asyncvddk.repository import _gc, _layout
-from asyncvddk.repository._collections import Collections, read_done
-from asyncvddk.repository._crypto import Kind
-from asyncvddk.repository._ids import ID_SIZE, IdSet, rows
-from asyncvddk.repository._manifests import Ids
-from asyncvddk.repository._marks import Marks
+from asyncvddk.repository.collection import _gc
+from asyncvddk.repository.collection._collections import Collections, read_done
+from asyncvddk.repository.collection._marks import Marks
 from asyncvddk.repository.errors import ObjectMissingError
+from asyncvddk.repository.format import _layout
+from asyncvddk.repository.format._crypto import Kind
+from asyncvddk.repository.format._ids import ID_SIZE, IdSet, rows
+from asyncvddk.repository.format._manifests import Ids
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from asyncvddk.repository._known import Known
-    from asyncvddk.repository._vault import Vault
+    from asyncvddk.repository.store._vault import Vault
+    from asyncvddk.repository.writing._known import Known
 
 _PAUSE_S: Final = 1.0
 

@@ -16,8 +16,8 @@ import obstore
 from obstore import exceptions
 from obstore import store as stores
 
-from asyncvddk.repository._store import StoredObject
 from asyncvddk.repository.errors import ObjectMissingError, StoreAccessError, StoreError, StoreUnsuitableError
+from asyncvddk.repository.store._store import StoredObject
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence

@@ -6,13 +6,13 @@ import re
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Final
 
-from asyncvddk.repository import _layout
 from asyncvddk.repository.errors import RepositoryBusyError, StoreError
+from asyncvddk.repository.format import _layout
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from asyncvddk.repository._vault import Vault
+    from asyncvddk.repository.store._vault import Vault
 
 EXPIRY_S: Final = 6 * 3600.0
 """After which a silent holder is taken for dead."""

@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING, Final, TypeVar
 
 import numpy as np
 
-from asyncvddk.repository import _layout
-from asyncvddk.repository._crypto import Kind
-from asyncvddk.repository._index import ZERO_ID, Root, page_rows, read_ids, stored_pages
-from asyncvddk.repository._manifests import pack, unpack
 from asyncvddk.repository.errors import DamagedError
+from asyncvddk.repository.format import _layout
+from asyncvddk.repository.format._crypto import Kind
+from asyncvddk.repository.format._index import ZERO_ID, Root, page_rows, read_ids, stored_pages
+from asyncvddk.repository.format._manifests import pack, unpack
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -24,10 +24,10 @@ if TYPE_CHECKING:
     import msgspec
     from typing_extensions import Buffer
 
-    from asyncvddk.repository._crypto import Keys
-    from asyncvddk.repository._ids import Rows
-    from asyncvddk.repository._manifests import Config
-    from asyncvddk.repository._store import Store
+    from asyncvddk.repository.format._crypto import Keys
+    from asyncvddk.repository.format._ids import Rows
+    from asyncvddk.repository.format._manifests import Config, Snapshot
+    from asyncvddk.repository.store._store import Store
 
     M = TypeVar("M", bound=msgspec.Struct)
 
@@ -167,6 +167,10 @@ class Vault:
         return read_ids(root, pages)
 
     # What describes something
+
+    def snapshot_name(self, snapshot: Snapshot) -> str:
+        """Return the name under which a snapshot is stored."""
+        return _layout.snapshot(self.keys.hidden(snapshot.source), snapshot.time, snapshot.id)
 
     def create_manifest(self, kind: Kind, name: str, value: msgspec.Struct, *, stable: bool = False) -> bool:
         """Seal and store a manifest; tell whether it was not there."""

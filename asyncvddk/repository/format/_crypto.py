@@ -26,8 +26,8 @@ from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from asyncvddk.errors import ClosedError
-from asyncvddk.repository import _codec
 from asyncvddk.repository.errors import DamagedError
+from asyncvddk.repository.format import _codec
 
 if TYPE_CHECKING:
     from typing_extensions import Buffer

@@ -16,15 +16,15 @@ from typing import TYPE_CHECKING, Final
 import structlog
 
 from asyncvddk.errors import ClosedError
-from asyncvddk.repository import _layout
-from asyncvddk.repository._collections import Collections, read_done
-from asyncvddk.repository._ids import ID_SIZE
+from asyncvddk.repository.collection._collections import Collections, read_done
+from asyncvddk.repository.format import _layout
+from asyncvddk.repository.format._ids import ID_SIZE
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator
     from pathlib import Path
 
-    from asyncvddk.repository._vault import Vault
+    from asyncvddk.repository.store._vault import Vault
 
 _logger = structlog.get_logger()
 

@@ -9,18 +9,18 @@ from typing import TYPE_CHECKING, Final
 import msgspec
 import numpy as np
 
-from asyncvddk.repository import _layout
-from asyncvddk.repository._crypto import Kind
-from asyncvddk.repository._ids import ID_SIZE, IdSet, nonzero, places_of
-from asyncvddk.repository._index import ZERO_ID, Grid, Root, new_ids, pages_of
-from asyncvddk.repository._manifests import DiskEntry, DiskStats
 from asyncvddk.repository.errors import RepositoryError
+from asyncvddk.repository.format import _layout
+from asyncvddk.repository.format._crypto import Kind
+from asyncvddk.repository.format._ids import ID_SIZE, IdSet, nonzero, places_of
+from asyncvddk.repository.format._index import ZERO_ID, Grid, Root, new_ids, pages_of
+from asyncvddk.repository.format._manifests import DiskEntry, DiskStats
 
 if TYPE_CHECKING:
     from typing_extensions import Buffer
 
-    from asyncvddk.repository._ids import Rows
-    from asyncvddk.repository._writer import Writer
+    from asyncvddk.repository.format._ids import Rows
+    from asyncvddk.repository.writing._writer import Writer
 
 _WORD: Final = 8
 _HEAD: Final = 512

@@ -15,7 +15,6 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Final
 
 from asyncvddk.native._files import syncfs
-from asyncvddk.repository._store import StoredObject
 from asyncvddk.repository.errors import (
     ObjectMissingError,
     RepositoryNotFoundError,
@@ -24,6 +23,7 @@ from asyncvddk.repository.errors import (
     StoreFullError,
     StoreUnsuitableError,
 )
+from asyncvddk.repository.store._store import StoredObject
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence

@@ -12,23 +12,24 @@ from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
-from asyncvddk.repository import _layout, _snapshots
-from asyncvddk.repository._crypto import Kind, check_stored, kind_of
-from asyncvddk.repository._damage import MISSING, Damage, Finding
-from asyncvddk.repository._ids import IdSet, nonzero
-from asyncvddk.repository._index import stored_pages
-from asyncvddk.repository._manifests import checked_text
-from asyncvddk.repository._marks import read_snapshot
+from asyncvddk.repository import _snapshots
+from asyncvddk.repository.checking._damage import MISSING, Damage, Finding
+from asyncvddk.repository.collection._marks import read_snapshot
 from asyncvddk.repository.errors import DamagedError, ObjectMissingError
+from asyncvddk.repository.format import _layout
+from asyncvddk.repository.format._crypto import Kind, check_stored, kind_of
+from asyncvddk.repository.format._ids import IdSet, nonzero
+from asyncvddk.repository.format._index import stored_pages
+from asyncvddk.repository.format._manifests import checked_text
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
     from typing_extensions import Buffer
 
-    from asyncvddk.repository._ids import Rows
-    from asyncvddk.repository._store import Store
-    from asyncvddk.repository._vault import Vault
+    from asyncvddk.repository.format._ids import Rows
+    from asyncvddk.repository.store._store import Store
+    from asyncvddk.repository.store._vault import Vault
 
 LEVELS: Final = range(3)
 _EMPTY: Final = ("/sweep", "/beat-", "/ack-")
