@@ -162,25 +162,9 @@ class LocalStore:
         with self._translated(name):
             fd = os.open(self._path(name), os.O_RDONLY | os.O_CLOEXEC)
             try:
-                return self._read(fd, os.fstat(fd).st_size, 0)
+                return _read(fd, os.fstat(fd).st_size)
             finally:
                 os.close(fd)
-
-    def get_range(self, name: str, offset: int, length: int) -> bytes:
-        """As ``Store.get_range``."""
-        with self._translated(name):
-            fd = os.open(self._path(name), os.O_RDONLY | os.O_CLOEXEC)
-            try:
-                return self._read(fd, length, offset)
-            finally:
-                os.close(fd)
-
-    @staticmethod
-    def _read(fd: int, length: int, offset: int) -> bytes:
-        data = os.pread(fd, length, offset)
-        while 0 < len(data) < length and (more := os.pread(fd, length - len(data), offset + len(data))):
-            data += more
-        return data
 
     def exists(self, name: str) -> bool:
         """As ``Store.exists``."""
@@ -261,6 +245,13 @@ class LocalStore:
             elif error.errno in _DENIED:
                 kind = StoreAccessError
             raise kind(f"{self.place}: {name}: {error.strerror}") from error
+
+
+def _read(fd: int, length: int) -> bytes:
+    data = os.read(fd, length)
+    while 0 < len(data) < length and (more := os.read(fd, length - len(data))):
+        data += more
+    return data
 
 
 def _write(fd: int, data: Buffer) -> None:

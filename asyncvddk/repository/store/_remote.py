@@ -101,10 +101,6 @@ class RemoteStore:
         """As ``Store.get``."""
         return self._call(name, lambda: obstore.get(self._inner, name).bytes())
 
-    def get_range(self, name: str, offset: int, length: int) -> Buffer:
-        """As ``Store.get_range``."""
-        return self._call(name, lambda: obstore.get_range(self._inner, name, start=offset, length=length))
-
     def exists(self, name: str) -> bool:
         """As ``Store.exists``."""
         try:

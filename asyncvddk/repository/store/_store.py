@@ -50,10 +50,6 @@ class Store(Protocol):
         """Return an object's bytes. Raises ObjectMissingError."""
         ...
 
-    def get_range(self, name: str, offset: int, length: int) -> Buffer:
-        """Return at most ``length`` bytes from ``offset`` on, fewer where the object ends before."""
-        ...
-
     def exists(self, name: str) -> bool:
         """Tell whether there is an object of that name."""
         ...

@@ -11,6 +11,8 @@ import threading
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
+import structlog
+
 from asyncvddk.repository.collection import _gc
 from asyncvddk.repository.collection._collections import Collections, read_done
 from asyncvddk.repository.collection._marks import Marks
@@ -25,6 +27,8 @@ if TYPE_CHECKING:
 
     from asyncvddk.repository.store._vault import Vault
     from asyncvddk.repository.writing._known import Known
+
+_logger = structlog.get_logger()
 
 _PAUSE_S: Final = 1.0
 
@@ -127,7 +131,11 @@ class Guard:
         """Return when no sweep of the plan is under way."""
         store = self._vault.store
         flag, end = (_layout.collection(watched.number, what) for what in ("sweep", "done"))
+        told = False
         while store.exists(flag) and not store.exists(end):
+            if not told:
+                _logger.info("waiting_for_sweep", number=watched.number, session=self._session)
+                told = True
             if not _gc.rescue(self._vault, watched.number):
                 self._vault.pause(_PAUSE_S)
         if self._watched is watched and store.exists(end):
