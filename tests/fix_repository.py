@@ -70,4 +70,4 @@ def s3_place(endpoint: str) -> Place:
 @pytest.fixture
 def small_chunks(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let repositories have chunks of 4 KiB."""
-    monkeypatch.setattr("asyncvddk.repository._manifests.CHUNK_SIZES", (1 << 12, 1 << 18))
+    monkeypatch.setattr("asyncvddk.repository.format._manifests.CHUNK_SIZES", (1 << 12, 1 << 18))

@@ -116,6 +116,35 @@ def test_imports_run_downwards_only() -> None:
     assert not upward
 
 
+REPOSITORY_LAYERS = (
+    ("_repository", ""),
+    ("checking", "_stats"),
+    ("_snapshots", "_reader", "_opening"),
+    ("writing",),
+    ("collection",),
+    ("store",),
+    ("format", "_keep", "_threads", "_extra", "errors"),
+)
+"""Folders and files of the repository, the top first."""
+
+
+def test_the_repositorys_imports_run_downwards_only() -> None:
+    """Every folder and file of it is on the map; what stores knows nothing of what backs up, collects or checks."""
+
+    def place(name: str) -> int:
+        part = name.removeprefix("asyncvddk.repository").lstrip(".").partition(".")[0]
+        return next(number for number, layer in enumerate(REPOSITORY_LAYERS) if part in layer)
+
+    inside = [name for name in modules() if component(name) == "repository" and name != "asyncvddk.repository"]
+    upward = [
+        f"{name} -> {other}"
+        for name in inside
+        for other in inner_imports(name)
+        if component(other) == "repository" and place(other) < place(name)
+    ]
+    assert not upward
+
+
 def test_no_modules_import_each_other_in_a_circle() -> None:
     """The modules form a tree of imports, within a layer too."""
     graph = {name: inner_imports(name) - {name} for name in modules()}

@@ -5,20 +5,13 @@ and offsets are bytes.
 """
 
 import asyncvddk.repository._extra  # noqa: F401  (first: it says what is missing)
-from asyncvddk.repository._damage import Finding, Hit
-from asyncvddk.repository._diskwriter import DiskWriter, Put, Sealed
-from asyncvddk.repository._gc import GcReport
-from asyncvddk.repository._index import Grid
 from asyncvddk.repository._keep import Decision, KeepRules, plan_forget
-from asyncvddk.repository._keyslots import Argon2Cost, KeySlot
-from asyncvddk.repository._manifests import CHUNK_SIZES, Config, DiskEntry, DiskStats, FailedDisk, Snapshot
 from asyncvddk.repository._reader import SnapshotDisk
 from asyncvddk.repository._repository import DEFAULT_CHUNK_SIZE, Repository
-from asyncvddk.repository._session import Session
 from asyncvddk.repository._stats import RepositoryStats
-from asyncvddk.repository._store import Store, StoredObject
-from asyncvddk.repository._urls import open_store
-from asyncvddk.repository._verify import VerifyReport, verify_store
+from asyncvddk.repository.checking._damage import Finding, Hit
+from asyncvddk.repository.checking._verify import VerifyReport, verify_store
+from asyncvddk.repository.collection._gc import GcReport
 from asyncvddk.repository.errors import (
     ChunksLostError,
     DamagedError,
@@ -36,6 +29,13 @@ from asyncvddk.repository.errors import (
     StoreUnsuitableError,
     WrongPasswordError,
 )
+from asyncvddk.repository.format._index import Grid
+from asyncvddk.repository.format._keyslots import Argon2Cost, KeySlot
+from asyncvddk.repository.format._manifests import CHUNK_SIZES, Config, DiskEntry, DiskStats, FailedDisk, Snapshot
+from asyncvddk.repository.store._store import Store, StoredObject
+from asyncvddk.repository.store._urls import open_store
+from asyncvddk.repository.writing._diskwriter import DiskWriter, Put, Sealed
+from asyncvddk.repository.writing._session import Session
 
 __all__ = [
     "CHUNK_SIZES",

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Final
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
 
-    from asyncvddk.repository._manifests import Snapshot
+    from asyncvddk.repository.format._manifests import Snapshot
 
 _PERIODS: Final[dict[str, Callable[[datetime], object]]] = {
     "hourly": lambda when: (when.date(), when.hour, when.utcoffset()),

@@ -6,11 +6,6 @@ import secrets
 import time
 from typing import TYPE_CHECKING
 
-from asyncvddk.repository import _layout
-from asyncvddk.repository._crypto import MASTER_SIZE, Keys
-from asyncvddk.repository._index import PAGE_ENTRIES
-from asyncvddk.repository._keyslots import Argon2Cost, KeySlot, make_slot, open_slot
-from asyncvddk.repository._manifests import Config, read_text, write_text
 from asyncvddk.repository.errors import (
     DamagedError,
     KeySlotError,
@@ -19,10 +14,15 @@ from asyncvddk.repository.errors import (
     RepositoryNotFoundError,
     WrongPasswordError,
 )
+from asyncvddk.repository.format import _layout
+from asyncvddk.repository.format._crypto import MASTER_SIZE, Keys
+from asyncvddk.repository.format._index import PAGE_ENTRIES
+from asyncvddk.repository.format._keyslots import Argon2Cost, KeySlot, make_slot, open_slot
+from asyncvddk.repository.format._manifests import Config, read_text, write_text
 
 if TYPE_CHECKING:
     from asyncvddk._secret import Secret
-    from asyncvddk.repository._store import Store
+    from asyncvddk.repository.store._store import Store
 
 
 def make(  # noqa: PLR0913  (each is a choice of its own)
@@ -57,9 +57,12 @@ def make(  # noqa: PLR0913  (each is a choice of its own)
     slot = ""
     if password is not None:
         master = bytearray(secrets.token_bytes(MASTER_SIZE))
-        slot = _store_slot(store, written, master, password, cost)
-        master[:] = bytes(MASTER_SIZE)
-    if not store.create(_layout.CONFIG, written, stable=True):
+        try:
+            slot = _store_slot(store, written, master, password, cost)
+        finally:
+            master[:] = bytes(MASTER_SIZE)
+    made = store.create(_layout.CONFIG, written, stable=True)
+    if not made and bytes(store.get(_layout.CONFIG)) != written:  # ours, if the answer of a first attempt was lost
         store.delete([slot] if slot else [])
         raise RepositoryExistsError(f"{store.place}: another program made a repository there at the same time")
     return config

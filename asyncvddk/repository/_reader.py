@@ -12,9 +12,9 @@ import numpy as np
 from asyncvddk.errors import ClosedError
 from asyncvddk.models import Block
 from asyncvddk.repository import _threads
-from asyncvddk.repository._ids import ID_SIZE
-from asyncvddk.repository._index import merged, stored_pages
 from asyncvddk.repository.errors import DamagedError, ObjectMissingError
+from asyncvddk.repository.format._ids import ID_SIZE
+from asyncvddk.repository.format._index import merged, stored_pages
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
@@ -23,10 +23,10 @@ if TYPE_CHECKING:
     import anyio
     from typing_extensions import Buffer
 
-    from asyncvddk.repository._ids import Rows
-    from asyncvddk.repository._index import Grid, Root
-    from asyncvddk.repository._manifests import DiskEntry
-    from asyncvddk.repository._vault import Vault
+    from asyncvddk.repository.format._ids import Rows
+    from asyncvddk.repository.format._index import Grid, Root
+    from asyncvddk.repository.format._manifests import DiskEntry
+    from asyncvddk.repository.store._vault import Vault
 
 CACHE_SIZE: Final = 64 << 20
 """Bytes of chunks that an open disk keeps."""

@@ -13,29 +13,32 @@ import anyio
 
 from asyncvddk._secret import Secret
 from asyncvddk.errors import ClosedError
-from asyncvddk.repository import _gc, _layout, _opening, _sessions, _snapshots, _stats, _threads, _verify
-from asyncvddk.repository._codec import DEFAULT_LEVEL
-from asyncvddk.repository._crypto import Kind
-from asyncvddk.repository._index import differences
-from asyncvddk.repository._keyslots import Argon2Cost
-from asyncvddk.repository._known import Known
+from asyncvddk.repository import _opening, _snapshots, _stats, _threads
 from asyncvddk.repository._reader import CACHE_SIZE, SnapshotDisk
-from asyncvddk.repository._session import Session
-from asyncvddk.repository._store import probe
-from asyncvddk.repository._urls import open_store
-from asyncvddk.repository._vault import Vault
+from asyncvddk.repository.checking import _verify
+from asyncvddk.repository.collection import _gc, _sessions
+from asyncvddk.repository.format import _layout
+from asyncvddk.repository.format._codec import DEFAULT_LEVEL
+from asyncvddk.repository.format._crypto import Kind
+from asyncvddk.repository.format._index import differences
+from asyncvddk.repository.format._keyslots import Argon2Cost
+from asyncvddk.repository.store._store import probe
+from asyncvddk.repository.store._urls import open_store
+from asyncvddk.repository.store._vault import Vault
+from asyncvddk.repository.writing._known import Known
+from asyncvddk.repository.writing._session import Session
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterable, Mapping
     from typing import TypeVar
 
     from asyncvddk.models import Block
-    from asyncvddk.repository._gc import GcReport
-    from asyncvddk.repository._keyslots import KeySlot
-    from asyncvddk.repository._manifests import Config, Snapshot
     from asyncvddk.repository._stats import RepositoryStats
-    from asyncvddk.repository._store import Store
-    from asyncvddk.repository._verify import VerifyReport
+    from asyncvddk.repository.checking._verify import VerifyReport
+    from asyncvddk.repository.collection._gc import GcReport
+    from asyncvddk.repository.format._keyslots import KeySlot
+    from asyncvddk.repository.format._manifests import Config, Snapshot
+    from asyncvddk.repository.store._store import Store
 
     T = TypeVar("T")
 
@@ -122,12 +125,14 @@ class Repository:
 
         Raises RepositoryNotFoundError, WrongPasswordError, DamagedError, StoreUnsuitableError, StoreError.
         """
-        secret = Secret.of(password)
-        repository = await _threads.run(partial(cls._open, url, secret, cache, options, threads, read_only=read_only))
+        call = partial(cls._open, url, Secret.of(password), cache, options, threads, read_only=read_only)
+        opened: list[Self] = []
         try:
-            yield repository
+            await _threads.run(lambda: opened.append(call()))  # cancelled, it is opened nevertheless
+            yield opened[0]
         finally:
-            await repository.aclose()
+            for repository in opened:
+                await repository.aclose()
 
     @classmethod
     def _open(  # noqa: PLR0913  (those of open)
@@ -145,10 +150,10 @@ class Repository:
             config, keys = _opening.open_keys(store, secret)
             if not read_only:
                 probe(store)
+            return cls(Vault(store, keys, config, threads=threads), Known(_cache_file(cache, config.id)))
         except BaseException:
             store.close()
             raise
-        return cls(Vault(store, keys, config, threads=threads), Known(_cache_file(cache, config.id)))
 
     @property
     def config(self) -> Config:
@@ -169,7 +174,12 @@ class Repository:
         """Close: forget the keys. A second time does nothing. Disks and sessions are closed before."""
         if not self._closed:
             self._closed = True
-            await _threads.run(self._vault.close)
+            await _threads.run(self._close)
+
+    def _close(self) -> None:
+        try:
+            self._vault.close()
+        finally:
             self._known.close()
 
     # Keys
@@ -319,7 +329,7 @@ class Repository:
         part, parts = subset
         if level not in _verify.LEVELS or not 1 <= part <= parts:
             raise ValueError(f"level={level}, subset={subset}: expected level 0..2, and a subset (n, m) with n in 1..m")
-        names = None if snapshots is None else [_snapshots.name_of(self._vault, snapshot) for snapshot in snapshots]
+        names = None if snapshots is None else [self._vault.snapshot_name(snapshot) for snapshot in snapshots]
         call = partial(_verify.verify, self._vault, level=level, subset=subset, quarantine=quarantine, wanted=names)
         return await self._run("verify", call)
 

@@ -4,18 +4,18 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from asyncvddk.repository import _layout
-from asyncvddk.repository._crypto import Kind
-from asyncvddk.repository._marks import read_snapshot
-from asyncvddk.repository._writer import Writer
+from asyncvddk.repository.collection._marks import read_snapshot
 from asyncvddk.repository.errors import RepositoryError, SnapshotNotFoundError
+from asyncvddk.repository.format import _layout
+from asyncvddk.repository.format._crypto import Kind
+from asyncvddk.repository.writing._writer import Writer
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from asyncvddk.repository._known import Known
-    from asyncvddk.repository._manifests import Snapshot
-    from asyncvddk.repository._vault import Vault
+    from asyncvddk.repository.format._manifests import Snapshot
+    from asyncvddk.repository.store._vault import Vault
+    from asyncvddk.repository.writing._known import Known
 
 LATEST: Final = "latest"
 
@@ -49,13 +49,16 @@ def find(vault: Vault, text: str, source: str | None) -> Snapshot:
         if not found:
             raise SnapshotNotFoundError(f"there is no snapshot{where} yet")
         return found[-1]
-    return load(vault, [_only(text, wanted, where)])[0]
+    if not (found := load(vault, [_only(text, wanted, where)])):
+        raise SnapshotNotFoundError(f"{text}: forgotten meanwhile")
+    return found[0]
 
 
 def _newest(wanted: list[str]) -> list[str]:
     """Return the names that have the newest stamp, several when it is the same second."""
     stamps = [name.rpartition("/")[2].partition("-")[0] for name in wanted]
-    return [name for name, stamp in zip(wanted, stamps, strict=True) if stamp == max(stamps)]
+    newest = max(stamps, default="")
+    return [name for name, stamp in zip(wanted, stamps, strict=True) if stamp == newest]
 
 
 def _only(text: str, wanted: list[str], where: str) -> str:
@@ -70,15 +73,10 @@ def _only(text: str, wanted: list[str], where: str) -> str:
     return matching[0]
 
 
-def name_of(vault: Vault, snapshot: Snapshot) -> str:
-    """Return the name under which a snapshot is stored."""
-    return _layout.snapshot(vault.keys.hidden(snapshot.source), snapshot.time, snapshot.id)
-
-
 def forget(vault: Vault, snapshots: Iterable[Snapshot]) -> None:
     """Move snapshots to the trash: first there, then away, so that one of the two is there at any moment."""
     for snapshot in snapshots:
-        name = name_of(vault, snapshot)
+        name = vault.snapshot_name(snapshot)
         if vault.store.exists(name):
             vault.create_manifest(Kind.TRASH, _layout.trashed(name, vault.clock()), snapshot, stable=True)
             vault.store.delete([name])

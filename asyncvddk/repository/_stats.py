@@ -5,10 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from asyncvddk.repository import _layout, _snapshots
+from asyncvddk.repository import _snapshots
+from asyncvddk.repository.format import _layout
 
 if TYPE_CHECKING:
-    from asyncvddk.repository._vault import Vault
+    from asyncvddk.repository.store._vault import Vault
 
 
 @dataclass(frozen=True, slots=True)

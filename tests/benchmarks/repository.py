@@ -24,7 +24,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias
 
 from asyncvddk.repository import Argon2Cost, Repository
-from asyncvddk.repository._codec import compress, decompress
+from asyncvddk.repository.format._codec import compress, decompress
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable

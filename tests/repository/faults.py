@@ -57,10 +57,6 @@ class DictStore:
             raise ObjectMissingError(name, self.place)
         return self.objects[name]
 
-    def get_range(self, name: str, offset: int, length: int) -> bytes:
-        """As ``Store.get_range``."""
-        return self.get(name)[offset : offset + length]
-
     def exists(self, name: str) -> bool:
         """As ``Store.exists``."""
         self.before("exists", name)

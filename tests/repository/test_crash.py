@@ -97,7 +97,7 @@ async def test_killed_before_any_operation_nothing_is_lost(
     for operations in range(1000):
         store = DictStore(local=local, objects=objects)
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr("asyncvddk.repository._lock.EXPIRY_S", 0.0)  # the dead collector's lock
+            patch.setattr("asyncvddk.repository.collection._lock.EXPIRY_S", 0.0)  # the dead collector's lock
             async with opened(store, password) as repository:
                 store.before = countdown = Countdown(operations)
                 with suppress(Killed):

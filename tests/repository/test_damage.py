@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING
 import pytest
 
 from asyncvddk.models import Block
-from asyncvddk.repository import DamagedError, ObjectMissingError, RepositoryError, _layout, verify_store
-from asyncvddk.repository._crypto import Kind
-from tests.repository.faults import DictStore
+from asyncvddk.repository import DamagedError, ObjectMissingError, RepositoryError, verify_store
+from asyncvddk.repository.format import _layout
+from asyncvddk.repository.format._crypto import Kind
+from tests.repository.faults import DictStore, calm
 from tests.repository.helpers import PASSWORD, SMALL, back_up, new_repository, opened, restored
 
 if TYPE_CHECKING:
@@ -220,3 +221,29 @@ async def test_hostile_content_in_a_plain_repository_is_refused() -> None:
             assert finding.name == name
             with pytest.raises(RepositoryError, match=name):
                 repository._vault.get_chunk(_layout.id_of(name) or b"", SMALL)
+
+
+async def test_only_what_is_bad_at_a_second_look_is_put_aside() -> None:
+    """Damaged on the way, or healed meanwhile by a backup: taking it away would be the first damage."""
+    store, first, _ = await made(PASSWORD)
+    async with opened(store, PASSWORD) as repository:
+        good = dict(store.objects)
+        bad = [name for name in good if name.startswith(("chunks/", "meta/"))]
+        for name in bad:
+            store.objects[name] = flip(good[name])
+        read: set[str] = set()
+
+        def heal(operation: str, name: str) -> None:
+            if operation == "get" and name in read:
+                store.objects[name] = good[name]
+            elif operation == "get" and name in bad:
+                read.add(name)
+
+        store.before = heal
+        report = await repository.verify(2, quarantine=True)
+        store.before = calm
+        assert report.findings
+        assert report.quarantined == 0
+        store.objects.update(good)
+        assert not [name for name in store.objects if name.startswith("quarantine/")]
+        assert await restored(repository, first) == DATA

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import TYPE_CHECKING
 
 import pytest
@@ -10,18 +11,19 @@ from asyncvddk.repository import (
     ChunksLostError,
     DamagedError,
     Put,
+    Repository,
     RepositoryBusyError,
     SessionLostError,
     SnapshotNotFoundError,
-    _gc,
-    _layout,
-    _lock,
+    StoreError,
 )
-from tests.repository.faults import DictStore
+from asyncvddk.repository.collection import _gc, _lock
+from asyncvddk.repository.format import _layout
+from tests.repository.faults import DictStore, unavailable
 from tests.repository.helpers import SMALL, back_up, new_repository, opened, put_all, restored
 
 if TYPE_CHECKING:
-    from asyncvddk.repository import GcReport, Repository
+    from asyncvddk.repository import GcReport
 
 pytestmark = pytest.mark.usefixtures("small_chunks")
 
@@ -314,3 +316,62 @@ async def test_lists_of_what_was_deleted_are_not_kept_for_ever(monkeypatch: pyte
         done = sorted(name for name in store.objects if name.endswith("/done"))
         assert [name.split("/")[1].lstrip("0") for name in done] == ["4", "5"]
         assert not [name for name in store.objects if name.startswith("gc/") and not name.endswith("/done")]
+
+
+async def test_threads_that_store_an_index_finish_a_dead_sweep_without_waiting_for_each_other() -> None:
+    """The sweep needs threads itself; all of the repository's may be waiting for its end just then."""
+    store = new_store()
+    data = b"".join(bytes([1, number]) * (SMALL // 2) for number in range(40))  # ten pages
+    async with Repository.open(store, password=None, cache="", threads=2) as repository:
+        async with repository.session("vm") as session:  # given up: chunks and pages are orphans
+            disk = await session.add_disk(key="1", name="disk", capacity=len(data))
+            put_all(disk, data)
+            await asyncio.to_thread(disk.finish)
+        async with opened(store) as collector:
+            await collect(collector)
+        async with repository.session("vm") as session:
+            disk = await session.add_disk(key="1", name="disk", capacity=len(data))
+            put_all(disk, data)
+            await session.heartbeat()
+            store.create("gc/000000000001/sweep", b"")  # a collection that lost its network there
+            snapshot = await session.commit()
+        assert await restored(repository, snapshot) == data
+
+
+async def test_a_sweep_stops_at_once_when_its_place_is_taken() -> None:
+    """The lock is looked at before each batch: a second collection may be done before a minute is over."""
+    store = new_store()
+    async with opened(store) as repository, opened(store) as collector:
+        await repository.forget([await back_up(repository, ONE + TWO + THREE)])
+        await collect(collector)
+
+        def before(operation: str, name: str) -> None:
+            if operation == "delete" and name.startswith("chunks/"):
+                for lock in [one for one in store.objects if one.startswith("gc/lock/")]:
+                    del store.objects[lock]
+
+        store.before = before
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(_gc, "_BATCH", 1)
+            with pytest.raises(RepositoryBusyError):
+                await collect(collector)
+    assert chunks(store) == 2
+
+
+async def test_a_lock_whose_second_look_fails_is_given_back() -> None:
+    """A store that does not answer once must not stop collections for hours."""
+    store = new_store()
+    async with opened(store) as collector:
+        looks = 0
+
+        def before(operation: str, name: str) -> None:
+            nonlocal looks
+            if (operation, name) == ("list", _layout.LOCK):
+                looks += 1
+                if looks == 2:
+                    raise unavailable(name)
+
+        store.before = before
+        with pytest.raises(StoreError):
+            await collect(collector)
+        await collect(collector)

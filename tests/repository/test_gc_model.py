@@ -21,18 +21,17 @@ from asyncvddk.repository import (
     RepositoryBusyError,
     SessionLostError,
     SnapshotNotFoundError,
-    _gc,
-    _layout,
-    _sessions,
     _snapshots,
-    _verify,
 )
-from asyncvddk.repository._crypto import Keys
-from asyncvddk.repository._ids import nonzero
-from asyncvddk.repository._known import Known
-from asyncvddk.repository._manifests import Config, DiskEntry, Snapshot
-from asyncvddk.repository._session import Session
-from asyncvddk.repository._vault import Vault
+from asyncvddk.repository.checking import _verify
+from asyncvddk.repository.collection import _gc, _sessions
+from asyncvddk.repository.format import _layout
+from asyncvddk.repository.format._crypto import Keys
+from asyncvddk.repository.format._ids import nonzero
+from asyncvddk.repository.format._manifests import Config, DiskEntry, Snapshot
+from asyncvddk.repository.store._vault import Vault
+from asyncvddk.repository.writing._known import Known
+from asyncvddk.repository.writing._session import Session
 from tests.repository.faults import DictStore, Killed, Turns, calm
 
 if TYPE_CHECKING:
@@ -99,7 +98,7 @@ class World:
         writer = session._writer
         roots = [disk.root for disk in parent.disks] if parent else []
         try:
-            writer.begin([_snapshots.name_of(vault, parent)] if parent else [], roots)
+            writer.begin([vault.snapshot_name(parent)] if parent else [], roots)
             entry = DiskEntry(key="1", name="", capacity=8 * CHUNK, root=b"", mode="")
             inherit = parent is not None and choose.random() < 0.5
             disk = session._add_disk(entry, parent.disks[0] if parent else None, inherit=inherit)

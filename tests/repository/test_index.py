@@ -12,9 +12,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from asyncvddk.models import Block
-from asyncvddk.repository import _index, _layout
-from asyncvddk.repository._ids import ID_SIZE, IdSet, places_of, rows
-from asyncvddk.repository._index import Grid, Root
+from asyncvddk.repository.format import _index, _layout
+from asyncvddk.repository.format._ids import ID_SIZE, IdSet, places_of, rows
+from asyncvddk.repository.format._index import Grid, Root
 
 HEADS = [b"\0" * 8, b"\1" * 8, b"\xff" * 8]
 """Few first words, so that many ids share them."""

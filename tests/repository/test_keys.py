@@ -9,6 +9,7 @@ import pytest
 from structlog.testing import capture_logs
 
 from asyncvddk._secret import Secret
+from asyncvddk.errors import ClosedError
 from asyncvddk.repository import (
     Argon2Cost,
     DamagedError,
@@ -16,9 +17,9 @@ from asyncvddk.repository import (
     Repository,
     WrongPasswordError,
 )
-from asyncvddk.repository._crypto import Keys
-from asyncvddk.repository._keyslots import KeySlot
-from asyncvddk.repository._manifests import Config, read_text, write_text
+from asyncvddk.repository.format._crypto import Keys, Kind
+from asyncvddk.repository.format._keyslots import KeySlot
+from asyncvddk.repository.format._manifests import Config, read_text, write_text
 from tests.repository.faults import DictStore
 from tests.repository.helpers import CHEAP, CHUNK, PASSWORD, back_up, new_repository, opened, restored
 
@@ -190,9 +191,17 @@ async def test_keys_and_passwords_are_in_no_log_and_no_representation() -> None:
 
 
 def test_wiped_keys_are_gone() -> None:
-    """Closing a repository overwrites the keys in memory."""
+    """Closing a repository overwrites the keys in memory; nothing goes on with zeros for a key."""
     keys = Keys(b"m" * 32, encrypted=True)
-    before = keys.chunk_id(b"x")
+    sealed = keys.seal(Kind.CHUNK, "name", b"data", level=1)
     keys.wipe()
-    assert keys.chunk_id(b"x") != before
-    assert keys._seal == bytes(32)
+    for use in (
+        lambda: keys.chunk_id(b"x"),
+        lambda: keys.meta_id(b"x"),
+        lambda: keys.hidden("x"),
+        lambda: keys.seal(Kind.CHUNK, "name", b"data", level=1),
+        lambda: keys.unseal(Kind.CHUNK, "name", sealed, limit=10),
+    ):
+        with pytest.raises(ClosedError):
+            use()
+    assert not keys._seal

@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from asyncvddk.repository import Put, Repository, StoreError
+from asyncvddk.errors import ClosedError
+from asyncvddk.repository import Put, Repository, SessionLostError, StoreError
 from tests.repository.faults import DictStore, calm
-from tests.repository.helpers import SMALL, back_up, new_repository, opened, restored
+from tests.repository.helpers import SMALL, back_up, new_repository, opened, put_all, restored
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -104,7 +105,7 @@ async def test_an_older_copy_of_the_store_is_noticed(tmp_path: Path) -> None:
 
 async def test_lists_that_are_gone_make_the_table_worthless(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A machine that was away for too many collections starts anew."""
-    monkeypatch.setattr("asyncvddk.repository._gc._DONE_LISTS", 1)
+    monkeypatch.setattr("asyncvddk.repository.collection._gc._DONE_LISTS", 1)
     store = DictStore()
     new_repository(store, chunk_size=SMALL)
     async with cached(store, tmp_path) as repository:
@@ -176,3 +177,48 @@ async def test_two_programs_use_one_table_at_once(tmp_path: Path) -> None:
     with sqlite3.connect(file) as base:
         assert base.execute("SELECT count(*) FROM known").fetchone() == (2,)
     base.close()
+
+
+async def test_two_processes_that_share_a_table_both_learn_of_collections(tmp_path: Path) -> None:
+    """What one of them has read of the lists, the other one still has to forget in its memory."""
+    store = DictStore()
+    new_repository(store, chunk_size=SMALL)
+    async with cached(store, tmp_path) as one, cached(store, tmp_path) as two:
+        async with one.session("vm") as session:  # given up: what it stored is an orphan that ``one`` remembers
+            (await session.add_disk(key="1", name="disk", capacity=SMALL)).put(0, ONE)
+        for _ in range(2):
+            await two.gc(grace_s=0, trash_s=0)
+        assert not any(name.startswith("chunks/") for name in store.objects)
+        assert await put_again(two, TWO) is Put.NEW  # has read the list, and noted so in the table
+        assert await put_again(one, ONE) is Put.NEW
+
+
+async def test_what_a_lost_session_stored_does_not_enter_a_table_that_is_ahead(tmp_path: Path) -> None:
+    """A session slept until a collection took what it had stored, and another process has noted that in the table."""
+    store = DictStore()
+    new_repository(store, chunk_size=SMALL)
+    async with cached(store, tmp_path) as one, cached(store, tmp_path) as two:
+        keys = one._vault.keys
+        *others, orphan = sorted((bytes([number]) * SMALL for number in range(10, 40)), key=keys.chunk_id)
+        async with one.session("vm") as session:
+            disk = await session.add_disk(key="1", name="disk", capacity=30 * SMALL)
+            put_all(disk, b"".join([*others, orphan]))
+            await back_up(two, b"".join(others))  # so that those at which the table looks are there
+            for _ in range(2):
+                await two.gc(grace_s=0, trash_s=0, session_expiry_s=0)
+            assert await put_again(two, TWO) is Put.NEW
+            with pytest.raises(SessionLostError):
+                await session.commit()
+        assert await put_again(two, orphan) is Put.NEW
+
+
+async def test_closing_ends_the_table_and_leaves_its_file(tmp_path: Path) -> None:
+    """A late look at a closed table says so; it does not take the file for broken."""
+    store = DictStore()
+    new_repository(store, chunk_size=SMALL)
+    async with cached(store, tmp_path) as repository:
+        known = repository._known
+        await back_up(repository, ONE)
+    with pytest.raises(ClosedError):
+        assert bytes(32) in known
+    assert list(tmp_path.glob("known-*.sqlite"))

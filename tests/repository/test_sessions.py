@@ -12,9 +12,19 @@ from pathlib import Path
 
 import pytest
 
-from asyncvddk.repository import FailedDisk, Put, Sealed, SessionLostError, StoreError
+from asyncvddk.errors import ClosedError
+from asyncvddk.repository import (
+    FailedDisk,
+    Put,
+    RepositoryError,
+    Sealed,
+    SessionLostError,
+    SnapshotNotFoundError,
+    StoreError,
+)
+from asyncvddk.repository.format._crypto import Kind
 from tests.repository.faults import DictStore
-from tests.repository.helpers import SMALL, content, new_repository, opened, put_all, restored
+from tests.repository.helpers import SMALL, back_up, content, new_repository, opened, put_all, restored
 
 pytestmark = pytest.mark.usefixtures("small_chunks")
 
@@ -127,7 +137,7 @@ async def test_a_cancelled_request_is_waited_for() -> None:
 
 async def test_a_session_beats_by_itself_and_notices_its_end(monkeypatch: pytest.MonkeyPatch) -> None:
     """Signs of life go on through an error of the store, and stop when the session was removed."""
-    monkeypatch.setattr("asyncvddk.repository._sessions.BEAT_S", 0)
+    monkeypatch.setattr("asyncvddk.repository.collection._sessions.BEAT_S", 0)
     store = new_store()
     beats = asyncio.Event()
     loop = asyncio.get_running_loop()
@@ -184,3 +194,84 @@ def test_a_missing_package_is_named_with_the_command_that_brings_it(missing: str
             sys.exit("imported")
     """
     subprocess.run([sys.executable, "-c", textwrap.dedent(script)], cwd=ROOT, check=True)
+
+
+async def test_a_thread_that_comes_late_seals_nothing_with_wiped_keys() -> None:
+    """A put that runs on after the repository was closed stores nothing: its keys would be known to everybody."""
+    store = DictStore()
+    new_repository(store, "password", chunk_size=SMALL)
+    async with opened(store, "password") as repository, repository.session("vm") as session:
+        disk = await session.add_disk(key="1", name="disk", capacity=2 * SMALL)
+        keys = repository._vault.keys
+    assert keys is not None
+    for call in (lambda: disk.put(0, ONE), lambda: keys.seal(Kind.CHUNK, "chunks/00/00", ONE, level=1)):
+        with pytest.raises(ClosedError):
+            call()
+    assert not any(name.startswith("chunks/") for name in store.objects)
+
+
+async def test_a_cancelled_opening_closes_what_it_opened() -> None:
+    """Cancelled while the thread is at work: nobody gets the repository, so nobody else could close it."""
+    store = ClosingStore()
+    new_repository(store, chunk_size=SMALL)
+    at_work, go_on = threading.Event(), threading.Event()
+
+    def before(operation: str, name: str) -> None:
+        if (operation, name) == ("get", "config"):
+            at_work.set()
+            go_on.wait()
+
+    store.before = before
+
+    async def use() -> None:
+        async with opened(store):
+            raise AssertionError
+
+    task = asyncio.create_task(use())
+    await asyncio.to_thread(at_work.wait)
+    task.cancel()
+    await asyncio.sleep(0)
+    go_on.set()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    assert store.closed
+
+
+class ClosingStore(DictStore):
+    """Remembers that it was closed."""
+
+    closed = False
+
+    def close(self) -> None:
+        """As ``Store.close``."""
+        self.closed = True
+
+
+async def test_a_chunk_whose_second_put_failed_is_not_taken_for_stored() -> None:
+    """The first content was stored late: that says nothing of the second, which the index names."""
+    store = new_store()
+    async with opened(store) as repository, repository.session("vm") as session:
+        disk = await session.add_disk(key="1", name="disk", capacity=SMALL)
+        first, second = disk.prepare(0, ONE), disk.prepare(0, TWO)
+        assert isinstance(first, Sealed)
+        assert isinstance(second, Sealed)
+        disk.store(first)
+        with pytest.raises(RepositoryError, match="put them again"):
+            await session.commit()
+        disk.store(second)
+        assert await restored(repository, await session.commit()) == TWO
+
+
+async def test_a_snapshot_that_is_purged_while_it_is_looked_for_is_not_found() -> None:
+    """Listed, and gone before it was read: the error says so."""
+    store = new_store()
+    async with opened(store) as repository:
+        snapshot = await back_up(repository, ONE)
+
+        def before(operation: str, name: str) -> None:
+            if operation == "get" and name.startswith("snapshots/"):
+                store.objects.pop(name, None)
+
+        store.before = before
+        with pytest.raises(SnapshotNotFoundError, match=snapshot.id):
+            await repository.find(snapshot.id)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import stat
 import threading
@@ -22,9 +23,9 @@ from asyncvddk.repository import (
     StoreUnsuitableError,
     open_store,
 )
-from asyncvddk.repository import _local as local_module
-from asyncvddk.repository._remote import Patience, remote_store
-from asyncvddk.repository._store import probe
+from asyncvddk.repository.store import _local as local_module
+from asyncvddk.repository.store._remote import Patience, remote_store
+from asyncvddk.repository.store._store import probe
 from tests.fix_repository import s3_place
 from tests.repository.faults import DictStore
 from tests.repository.helpers import back_up, new_repository, opened
@@ -66,8 +67,6 @@ def test_an_object_is_created_once_and_read_back(store: Store) -> None:
     data[0] ^= 1
     assert store.exists("a/b/c")
     assert bytes(store.get("a/b/c")) == data
-    assert bytes(store.get_range("a/b/c", 10, 20)) == data[10:30]
-    assert bytes(store.get_range("a/b/c", 99_990, 20)) == data[99_990:]
     store.replace("a/b/c", b"new")
     assert bytes(store.get("a/b/c")) == b"new"
     assert store.create("empty", b"", stable=True)
@@ -309,3 +308,56 @@ async def test_requests_that_take_long_hold_up_nobody_else() -> None:
         first.join()
         snapshot = await session.commit()
         assert snapshot.disks[0].stats.new == 2 << 18
+
+
+def test_what_is_replaced_need_not_be_there(store: Store) -> None:
+    """Nor its folder: what a check puts aside goes where nothing was before."""
+    store.replace("a/new/folder/object", b"data")
+    assert bytes(store.get("a/new/folder/object")) == b"data"
+
+
+def test_a_replacement_that_does_not_fit_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A full disk: the object stays as it was, and no unfinished file takes more of the room."""
+    store = open_store(tmp_path, create=True)
+    store.create("folder/object", b"old")
+
+    def full(fd: int, data: Buffer) -> None:
+        os.write(fd, memoryview(data)[:1])
+        raise OSError(errno.ENOSPC, "no space")
+
+    monkeypatch.setattr(local_module, "_write", full)
+    with pytest.raises(StoreFullError):
+        store.replace("folder/object", b"new")
+    store.close()
+    assert [path.name for path in (tmp_path / "folder").iterdir()] == ["object"]
+    assert (tmp_path / "folder" / "object").read_bytes() == b"old"
+
+
+def test_a_probe_whose_answer_was_lost_passes() -> None:
+    """The store made the object, and the second attempt finds it there: of that name, it can only be ours."""
+    probe(Forgetful("probe/"))
+
+
+class Forgetful(DictStore):
+    """Makes an object, loses its answer, and says that it was there when it is asked again."""
+
+    def __init__(self, start: str) -> None:
+        """Do so with the first object whose name begins with ``start``."""
+        super().__init__()
+        self.start = start
+
+    def create(self, name: str, data: Buffer, *, stable: bool = False) -> bool:
+        """As ``Store.create``."""
+        made = super().create(name, data, stable=stable)
+        if name.startswith(self.start):
+            self.start = "-"
+            return False
+        return made
+
+
+async def test_a_repository_whose_making_was_answered_late_can_be_opened() -> None:
+    """The configuration is ours though the store says that it was there: its key stays."""
+    store = Forgetful("config")
+    new_repository(store, "password")
+    async with opened(store, "password") as repository:
+        assert len(await repository.keys()) == 1

@@ -6,19 +6,20 @@ import contextlib
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from asyncvddk.repository import _layout, _sessions
-from asyncvddk.repository._crypto import Kind
-from asyncvddk.repository._ids import IdSet, nonzero
-from asyncvddk.repository._index import stored_pages
-from asyncvddk.repository._manifests import Pin, Snapshot
+from asyncvddk.repository.collection import _sessions
 from asyncvddk.repository.errors import ObjectMissingError
+from asyncvddk.repository.format import _layout
+from asyncvddk.repository.format._crypto import Kind
+from asyncvddk.repository.format._ids import IdSet, nonzero
+from asyncvddk.repository.format._index import stored_pages
+from asyncvddk.repository.format._manifests import Pin, Snapshot
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from asyncvddk.repository._ids import Rows
-    from asyncvddk.repository._index import Root
-    from asyncvddk.repository._vault import Vault
+    from asyncvddk.repository.format._ids import Rows
+    from asyncvddk.repository.format._index import Root
+    from asyncvddk.repository.store._vault import Vault
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,8 +16,8 @@ import obstore
 from obstore import exceptions
 from obstore import store as stores
 
-from asyncvddk.repository._store import StoredObject
 from asyncvddk.repository.errors import ObjectMissingError, StoreAccessError, StoreError, StoreUnsuitableError
+from asyncvddk.repository.store._store import StoredObject
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -100,10 +100,6 @@ class RemoteStore:
     def get(self, name: str) -> Buffer:
         """As ``Store.get``."""
         return self._call(name, lambda: obstore.get(self._inner, name).bytes())
-
-    def get_range(self, name: str, offset: int, length: int) -> Buffer:
-        """As ``Store.get_range``."""
-        return self._call(name, lambda: obstore.get_range(self._inner, name, start=offset, length=length))
 
     def exists(self, name: str) -> bool:
         """As ``Store.exists``."""

@@ -11,19 +11,24 @@ import threading
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
-from asyncvddk.repository import _gc, _layout
-from asyncvddk.repository._collections import Collections, read_done
-from asyncvddk.repository._crypto import Kind
-from asyncvddk.repository._ids import ID_SIZE, IdSet, rows
-from asyncvddk.repository._manifests import Ids
-from asyncvddk.repository._marks import Marks
+import structlog
+
+from asyncvddk.repository.collection import _gc
+from asyncvddk.repository.collection._collections import Collections, read_done
+from asyncvddk.repository.collection._marks import Marks
 from asyncvddk.repository.errors import ObjectMissingError
+from asyncvddk.repository.format import _layout
+from asyncvddk.repository.format._crypto import Kind
+from asyncvddk.repository.format._ids import ID_SIZE, IdSet, rows
+from asyncvddk.repository.format._manifests import Ids
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from asyncvddk.repository._known import Known
-    from asyncvddk.repository._vault import Vault
+    from asyncvddk.repository.store._vault import Vault
+    from asyncvddk.repository.writing._known import Known
+
+_logger = structlog.get_logger()
 
 _PAUSE_S: Final = 1.0
 
@@ -126,7 +131,11 @@ class Guard:
         """Return when no sweep of the plan is under way."""
         store = self._vault.store
         flag, end = (_layout.collection(watched.number, what) for what in ("sweep", "done"))
+        told = False
         while store.exists(flag) and not store.exists(end):
+            if not told:
+                _logger.info("waiting_for_sweep", number=watched.number, session=self._session)
+                told = True
             if not _gc.rescue(self._vault, watched.number):
                 self._vault.pause(_PAUSE_S)
         if self._watched is watched and store.exists(end):

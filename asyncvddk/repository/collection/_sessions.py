@@ -8,10 +8,10 @@ import time
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
-from asyncvddk.repository import _layout
+from asyncvddk.repository.format import _layout
 
 if TYPE_CHECKING:
-    from asyncvddk.repository._store import Store
+    from asyncvddk.repository.store._store import Store
 
 EXPIRY_S: Final = 96 * 3600.0
 """After which a silent session is removed: its writer finds out before it commits."""

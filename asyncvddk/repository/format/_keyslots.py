@@ -11,8 +11,8 @@ from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from cryptography.hazmat.primitives.kdf.argon2 import Argon2id
 
-from asyncvddk.repository._crypto import MASTER_SIZE
 from asyncvddk.repository.errors import DamagedError
+from asyncvddk.repository.format._crypto import MASTER_SIZE
 
 if TYPE_CHECKING:
     from asyncvddk._secret import Secret

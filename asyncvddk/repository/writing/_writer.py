@@ -12,13 +12,8 @@ from typing import TYPE_CHECKING, Protocol
 
 import structlog
 
-from asyncvddk.repository import _layout, _sessions
-from asyncvddk.repository._crypto import Kind, check_stored
-from asyncvddk.repository._guard import Guard
-from asyncvddk.repository._ids import IdSet, nonzero, places_of, rows
-from asyncvddk.repository._index import stored_pages
-from asyncvddk.repository._manifests import Pin, Snapshot
-from asyncvddk.repository._marks import Marks
+from asyncvddk.repository.collection import _sessions
+from asyncvddk.repository.collection._marks import Marks
 from asyncvddk.repository.errors import (
     ChunksLostError,
     DamagedError,
@@ -28,16 +23,22 @@ from asyncvddk.repository.errors import (
     SnapshotNotFoundError,
     StoreError,
 )
+from asyncvddk.repository.format import _layout
+from asyncvddk.repository.format._crypto import Kind, check_stored
+from asyncvddk.repository.format._ids import IdSet, nonzero, places_of, rows
+from asyncvddk.repository.format._index import stored_pages
+from asyncvddk.repository.format._manifests import Pin, Snapshot
+from asyncvddk.repository.writing._guard import Guard
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from typing_extensions import Buffer
 
-    from asyncvddk.repository._ids import Rows
-    from asyncvddk.repository._index import Root
-    from asyncvddk.repository._known import Known
-    from asyncvddk.repository._vault import Vault
+    from asyncvddk.repository.format._ids import Rows
+    from asyncvddk.repository.format._index import Root
+    from asyncvddk.repository.store._vault import Vault
+    from asyncvddk.repository.writing._known import Known
 
 
 _logger = structlog.get_logger()
@@ -194,7 +195,7 @@ class Writer:
         Raises ChunksLostError, SessionLostError, StoreError; then there is no snapshot, or the store could neither
         say so nor remove it.
         """
-        name = _layout.snapshot(self.vault.keys.hidden(snapshot.source), snapshot.time, snapshot.id)
+        name = self.vault.snapshot_name(snapshot)
         with self.known.settled():
             self.vault.store.sync()
         self.protect()

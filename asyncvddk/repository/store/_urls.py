@@ -7,13 +7,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
-from asyncvddk.repository._local import LocalStore
-from asyncvddk.repository._remote import remote_store
+from asyncvddk.repository.store._local import LocalStore
+from asyncvddk.repository.store._remote import remote_store
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from asyncvddk.repository._store import Store
+    from asyncvddk.repository.store._store import Store
 
 
 def open_store(url: str | os.PathLike[str], *, create: bool = False, options: Mapping[str, str] | None = None) -> Store:

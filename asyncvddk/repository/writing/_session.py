@@ -10,23 +10,25 @@ import msgspec
 import structlog
 
 from asyncvddk._version import __version__
-from asyncvddk.repository import _layout, _sessions, _snapshots, _threads
-from asyncvddk.repository._crypto import Kind
-from asyncvddk.repository._diskwriter import DiskWriter
-from asyncvddk.repository._index import Grid
-from asyncvddk.repository._manifests import DiskEntry, Snapshot
-from asyncvddk.repository._vault import MANIFEST_LIMIT
-from asyncvddk.repository._writer import Writer
+from asyncvddk.repository import _threads
+from asyncvddk.repository.collection import _sessions
 from asyncvddk.repository.errors import RepositoryError, SessionLostError
+from asyncvddk.repository.format import _layout
+from asyncvddk.repository.format._crypto import Kind
+from asyncvddk.repository.format._index import Grid
+from asyncvddk.repository.format._manifests import DiskEntry, Snapshot
+from asyncvddk.repository.store._vault import MANIFEST_LIMIT
+from asyncvddk.repository.writing._diskwriter import DiskWriter
+from asyncvddk.repository.writing._writer import Writer
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from types import TracebackType
 
-    from asyncvddk.repository._ids import Rows
-    from asyncvddk.repository._known import Known
-    from asyncvddk.repository._manifests import FailedDisk
-    from asyncvddk.repository._vault import Vault
+    from asyncvddk.repository.format._ids import Rows
+    from asyncvddk.repository.format._manifests import FailedDisk
+    from asyncvddk.repository.store._vault import Vault
+    from asyncvddk.repository.writing._known import Known
 
 _logger = structlog.get_logger()
 
@@ -65,7 +67,7 @@ class Session:
     async def __aenter__(self) -> Self:
         """Pin the parent. Raises SnapshotNotFoundError if it is gone, StoreError."""
         parent = self._parent
-        names = [_snapshots.name_of(self._vault, parent)] if parent else []
+        names = [self._vault.snapshot_name(parent)] if parent else []
         roots = [disk.root for disk in parent.disks] if parent else []
         blobs = [parent.config] if parent and parent.config else []
         try:

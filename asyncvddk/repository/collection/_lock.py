@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import re
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Final
 
-from asyncvddk.repository import _layout
-from asyncvddk.repository.errors import RepositoryBusyError
+from asyncvddk.repository.errors import RepositoryBusyError, StoreError
+from asyncvddk.repository.format import _layout
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from asyncvddk.repository._vault import Vault
+    from asyncvddk.repository.store._vault import Vault
 
 EXPIRY_S: Final = 6 * 3600.0
 """After which a silent holder is taken for dead."""
@@ -33,11 +33,12 @@ class Lock:
     def take(self) -> None:
         """Take the lock. Raises RepositoryBusyError. Of two that try at once, none or one gets it."""
         self._refuse_others()
-        self._sign()
         try:
+            self._sign()
             self._refuse_others()
-        except RepositoryBusyError:
-            self.release()
+        except BaseException:
+            with suppress(StoreError):
+                self.release()
             raise
 
     def confirm(self, *, at_once: bool = False) -> None:

@@ -6,17 +6,17 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final, TypeVar
 
 from asyncvddk.models import Block
-from asyncvddk.repository import _layout
-from asyncvddk.repository._ids import IdSet, places_of
-from asyncvddk.repository._index import merged, stored_pages
 from asyncvddk.repository.errors import DamagedError, ObjectMissingError
+from asyncvddk.repository.format import _layout
+from asyncvddk.repository.format._ids import IdSet, places_of
+from asyncvddk.repository.format._index import merged, stored_pages
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from asyncvddk.repository._index import Root
-    from asyncvddk.repository._manifests import DiskEntry, Snapshot
-    from asyncvddk.repository._vault import Vault
+    from asyncvddk.repository.format._index import Root
+    from asyncvddk.repository.format._manifests import DiskEntry, Snapshot
+    from asyncvddk.repository.store._vault import Vault
 
 T = TypeVar("T")
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import threading
 import time
 from collections import deque
 from concurrent.futures import ThreadPoolExecutor
@@ -10,11 +11,11 @@ from typing import TYPE_CHECKING, Final, TypeVar
 
 import numpy as np
 
-from asyncvddk.repository import _layout
-from asyncvddk.repository._crypto import Kind
-from asyncvddk.repository._index import ZERO_ID, Root, page_rows, read_ids, stored_pages
-from asyncvddk.repository._manifests import pack, unpack
 from asyncvddk.repository.errors import DamagedError
+from asyncvddk.repository.format import _layout
+from asyncvddk.repository.format._crypto import Kind
+from asyncvddk.repository.format._index import ZERO_ID, Root, page_rows, read_ids, stored_pages
+from asyncvddk.repository.format._manifests import pack, unpack
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -23,10 +24,10 @@ if TYPE_CHECKING:
     import msgspec
     from typing_extensions import Buffer
 
-    from asyncvddk.repository._crypto import Keys
-    from asyncvddk.repository._ids import Rows
-    from asyncvddk.repository._manifests import Config
-    from asyncvddk.repository._store import Store
+    from asyncvddk.repository.format._crypto import Keys
+    from asyncvddk.repository.format._ids import Rows
+    from asyncvddk.repository.format._manifests import Config, Snapshot
+    from asyncvddk.repository.store._store import Store
 
     M = TypeVar("M", bound=msgspec.Struct)
 
@@ -62,7 +63,12 @@ class Vault:
         self.clock = clock
         self.pause = pause
         self.threads = threads or (os.cpu_count() or 1 if store.local else 32)
-        self._pool = ThreadPoolExecutor(self.threads, "repository") if self.threads > 1 else None
+        self._inside = threading.local()
+        self._pool = ThreadPoolExecutor(self.threads, "repository", self._enter) if self.threads > 1 else None
+
+    def _enter(self) -> None:
+        """Mark a thread of the pool."""
+        self._inside.pool = True
 
     def close(self) -> None:
         """End the threads, forget the keys, close the store."""
@@ -72,8 +78,11 @@ class Vault:
         self.store.close()
 
     def map(self, call: Callable[[T], R], items: Iterable[T]) -> Iterator[R]:
-        """Return the results of ``call``, in order; several at once, and never more in memory than a few per thread."""
-        if self._pool is None:
+        """Return the results of ``call``, in order; several at once, and never more in memory than a few per thread.
+
+        Within such a call one at a time: threads that wait for threads of the same pool would wait for ever.
+        """
+        if self._pool is None or getattr(self._inside, "pool", False):
             yield from map(call, items)
             return
         futures: deque[Future[R]] = deque()
@@ -116,8 +125,12 @@ class Vault:
 
     def get_meta(self, kind: Kind, identifier: bytes) -> Buffer:
         """Return a page, root or blob, checked against its id. Raises DamagedError, ObjectMissingError."""
+        return self.open_meta(kind, identifier, self.store.get(_layout.meta(identifier)))
+
+    def open_meta(self, kind: Kind, identifier: bytes, stored: Buffer) -> Buffer:
+        """Return what the object of a page, root or blob holds, checked against its id. Raises DamagedError."""
         name = _layout.meta(identifier)
-        data = self.keys.unseal(kind, name, self.store.get(name), limit=MANIFEST_LIMIT)
+        data = self.keys.unseal(kind, name, stored, limit=MANIFEST_LIMIT)
         if self.keys.meta_id(data) != identifier:
             raise DamagedError(name, "has another content than its name says")
         return data
@@ -154,6 +167,10 @@ class Vault:
         return read_ids(root, pages)
 
     # What describes something
+
+    def snapshot_name(self, snapshot: Snapshot) -> str:
+        """Return the name under which a snapshot is stored."""
+        return _layout.snapshot(self.keys.hidden(snapshot.source), snapshot.time, snapshot.id)
 
     def create_manifest(self, kind: Kind, name: str, value: msgspec.Struct, *, stable: bool = False) -> bool:
         """Seal and store a manifest; tell whether it was not there."""

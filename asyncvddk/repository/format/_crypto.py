@@ -25,8 +25,9 @@ from blake3 import blake3
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
-from asyncvddk.repository import _codec
+from asyncvddk.errors import ClosedError
 from asyncvddk.repository.errors import DamagedError
+from asyncvddk.repository.format import _codec
 
 if TYPE_CHECKING:
     from typing_extensions import Buffer
@@ -83,15 +84,15 @@ class Keys:
 
     def chunk_id(self, data: Buffer) -> bytes:
         """Return the id of a chunk."""
-        return blake3(data, key=self._chunk).digest()
+        return blake3(data, key=_usable(self._chunk)).digest()
 
     def meta_id(self, data: Buffer) -> bytes:
         """Return the id of a page, root or blob."""
-        return blake3(data, key=self._meta).digest()
+        return blake3(data, key=_usable(self._meta)).digest()
 
     def hidden(self, text: str) -> str:
         """Return a name that tells nothing of ``text`` and is the same each time."""
-        return blake3(text.encode(), key=self._name).hexdigest(8)
+        return blake3(text.encode(), key=_usable(self._name)).hexdigest(8)
 
     def seal(self, kind: Kind, name: str, data: Buffer, *, level: int) -> bytearray:
         """Return the object to store under ``name``."""
@@ -105,7 +106,7 @@ class Keys:
             if self.encrypted:
                 salt = secrets.token_bytes(_SALT)
                 view[_HEADER.size : start] = salt
-                cipher = AESGCM(blake3(salt, key=self._seal).digest())
+                cipher = AESGCM(blake3(salt, key=_usable(self._seal)).digest())
                 target = view[start : start + length + _TAG]
                 cipher.encrypt_into(_NONCE, memoryview(payload), header + name.encode(), target)
             else:
@@ -124,7 +125,7 @@ class Keys:
         start = _HEADER.size + (_SALT if self.encrypted else 0)
         body = view[start:-_CHECKSUM]
         if self.encrypted:
-            cipher = AESGCM(blake3(view[_HEADER.size : start], key=self._seal).digest())
+            cipher = AESGCM(blake3(view[_HEADER.size : start], key=_usable(self._seal)).digest())
             try:
                 payload: Buffer = cipher.decrypt(_NONCE, body, header + name.encode())
             except InvalidTag:
@@ -139,14 +140,15 @@ class Keys:
             raise DamagedError(name, str(error)) from None
 
     def _plain_tag(self, header: bytes, name: str, payload: Buffer) -> bytes:
-        hasher = blake3(header, key=self._seal)
+        hasher = blake3(header, key=_usable(self._seal))
         hasher.update(len(name).to_bytes(4, "little") + name.encode())
         return hasher.update(payload).digest(_TAG)
 
     def wipe(self) -> None:
-        """Overwrite the keys; nothing works afterwards."""
+        """Overwrite the keys; every use of them raises ClosedError afterwards, in threads that are at work, too."""
         for key in (self._chunk, self._meta, self._name, self._seal):
             key[:] = bytes(len(key))
+            key.clear()  # zeros would still be a key, and one that everybody knows
 
     def __repr__(self) -> str:
         """Hide the keys."""
@@ -157,12 +159,29 @@ class Keys:
         raise TypeError("Keys cannot be pickled")
 
 
+def _usable(key: bytearray) -> bytearray:
+    """Return a key that was not wiped. Raises ClosedError."""
+    if not key:
+        raise ClosedError("the repository is closed: its keys are gone")
+    return key
+
+
 def check_stored(name: str, stored: Buffer) -> None:
     """Raise DamagedError if a sealed object is not as it was stored, as far as one can tell without a key."""
     view = memoryview(stored).cast("B")
     _check_header(name, view, None)
     if checksum(view[:-_CHECKSUM]) != view[-_CHECKSUM:]:
         raise DamagedError(name, "the checksum is wrong: damaged on storage or on the way")
+
+
+def kind_of(name: str, stored: Buffer) -> Kind:
+    """Return the kind that an object's header claims. Raises DamagedError."""
+    view = memoryview(stored).cast("B")
+    _check_header(name, view, None)
+    try:
+        return Kind(_HEADER.unpack(view[: _HEADER.size])[2])
+    except ValueError:
+        raise DamagedError(name, "of a kind that nobody knows") from None
 
 
 def _check_header(name: str, view: memoryview, kind: Kind | None) -> tuple[int, int]:

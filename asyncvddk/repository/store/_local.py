@@ -15,7 +15,6 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Final
 
 from asyncvddk.native._files import syncfs
-from asyncvddk.repository._store import StoredObject
 from asyncvddk.repository.errors import (
     ObjectMissingError,
     RepositoryNotFoundError,
@@ -24,6 +23,7 @@ from asyncvddk.repository.errors import (
     StoreFullError,
     StoreUnsuitableError,
 )
+from asyncvddk.repository.store._store import StoredObject
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -86,14 +86,20 @@ class LocalStore:
     def replace(self, name: str, data: Buffer) -> None:
         """As ``Store.replace``."""
         path = self._path(name)
+        folder = os.path.dirname(path)  # noqa: PTH120
         with self._translated(name):
-            fd, pending = self._open_named(os.path.dirname(path))  # noqa: PTH120
+            self._make_folder(folder)
+            fd, pending = self._open_named(folder)
             try:
-                _write(fd, data)
-                os.fsync(fd)
-            finally:
-                os.close(fd)
-            os.replace(pending, path)  # noqa: PTH105
+                try:
+                    _write(fd, data)
+                    os.fsync(fd)
+                finally:
+                    os.close(fd)
+                os.replace(pending, path)  # noqa: PTH105
+            except BaseException:
+                os.unlink(pending)  # noqa: PTH108
+                raise
 
     def _create(self, path: str, data: Buffer, *, stable: bool) -> bool:
         folder = os.path.dirname(path)  # noqa: PTH120  (thousands of them a second)
@@ -156,25 +162,9 @@ class LocalStore:
         with self._translated(name):
             fd = os.open(self._path(name), os.O_RDONLY | os.O_CLOEXEC)
             try:
-                return self._read(fd, os.fstat(fd).st_size, 0)
+                return _read(fd, os.fstat(fd).st_size)
             finally:
                 os.close(fd)
-
-    def get_range(self, name: str, offset: int, length: int) -> bytes:
-        """As ``Store.get_range``."""
-        with self._translated(name):
-            fd = os.open(self._path(name), os.O_RDONLY | os.O_CLOEXEC)
-            try:
-                return self._read(fd, length, offset)
-            finally:
-                os.close(fd)
-
-    @staticmethod
-    def _read(fd: int, length: int, offset: int) -> bytes:
-        data = os.pread(fd, length, offset)
-        while 0 < len(data) < length and (more := os.pread(fd, length - len(data), offset + len(data))):
-            data += more
-        return data
 
     def exists(self, name: str) -> bool:
         """As ``Store.exists``."""
@@ -255,6 +245,13 @@ class LocalStore:
             elif error.errno in _DENIED:
                 kind = StoreAccessError
             raise kind(f"{self.place}: {name}: {error.strerror}") from error
+
+
+def _read(fd: int, length: int) -> bytes:
+    data = os.read(fd, length)
+    while 0 < len(data) < length and (more := os.read(fd, length - len(data))):
+        data += more
+    return data
 
 
 def _write(fd: int, data: Buffer) -> None:

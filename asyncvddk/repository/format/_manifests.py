@@ -6,10 +6,10 @@ from typing import TYPE_CHECKING, Final, Literal, TypeVar
 
 import msgspec
 
-from asyncvddk.repository import _codec
-from asyncvddk.repository._crypto import checksum
-from asyncvddk.repository._index import PAGE_ENTRIES
 from asyncvddk.repository.errors import DamagedError
+from asyncvddk.repository.format import _codec
+from asyncvddk.repository.format._crypto import checksum
+from asyncvddk.repository.format._index import PAGE_ENTRIES
 
 if TYPE_CHECKING:
     from typing_extensions import Buffer

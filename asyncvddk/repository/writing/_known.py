@@ -2,7 +2,8 @@
 
 It must never claim what the store does not have. So an id is remembered for good only after the store was synced;
 what collections have deleted since is dropped first (their ``done`` lists); and if lists are missing, or a chunk of
-the last flush is gone because somebody put an older copy of the store in place, all of it is forgotten.
+the last flush is gone because somebody put an older copy of the store in place, all of it is forgotten. Several
+processes may share the file; each follows the lists for what it has in memory itself.
 """
 
 from __future__ import annotations
@@ -14,15 +15,16 @@ from typing import TYPE_CHECKING, Final
 
 import structlog
 
-from asyncvddk.repository import _layout
-from asyncvddk.repository._collections import Collections, read_done
-from asyncvddk.repository._ids import ID_SIZE
+from asyncvddk.errors import ClosedError
+from asyncvddk.repository.collection._collections import Collections, read_done
+from asyncvddk.repository.format import _layout
+from asyncvddk.repository.format._ids import ID_SIZE
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator
     from pathlib import Path
 
-    from asyncvddk.repository._vault import Vault
+    from asyncvddk.repository.store._vault import Vault
 
 _logger = structlog.get_logger()
 
@@ -54,6 +56,9 @@ class Known:
         self._lock = threading.Lock()
         self._settling = threading.Lock()
         self._path = path
+        self._closed = False
+        self._seen: int | None = None
+        """The last collection whose list was applied to what is in memory here; the file may be ahead or behind."""
         self._waiting: set[bytes] = set()
         """Added, but not in a table yet: one by one they would cost the data path too much."""
         try:
@@ -86,29 +91,44 @@ class Known:
         self._path = None
         self._base = self._open(None)
 
+    def _give_up(self, error: sqlite3.Error) -> None:
+        """Close the table, which cannot be used any more, and go on in memory; the caller has the lock."""
+        with suppress(sqlite3.Error):
+            self._base.close()
+        self._fall_back(error)
+
+    def _check_open(self) -> None:
+        if self._closed:
+            raise ClosedError("the repository is closed")
+
     def __contains__(self, identifier: bytes) -> bool:
         """Tell whether the store is known to hold a chunk."""
         with self._lock:
+            self._check_open()
             if identifier in self._waiting:
                 return True
             try:
                 return self._base.execute(_LOOK_UP, (identifier,)).fetchone() is not None
             except sqlite3.DatabaseError as error:
-                self._fall_back(error)
+                self._give_up(error)
                 return False
 
     def add(self, identifier: bytes) -> None:
         """Note a chunk that was stored, or found there and whole, but may not be on stable storage yet."""
         with self._lock:
+            self._check_open()
             self._waiting.add(identifier)
             if len(self._waiting) >= _WAITING:
                 self._store_waiting()
 
     def _store_waiting(self) -> None:
         """Put what waits into its table; the caller has the lock."""
-        self._base.execute("BEGIN")
-        self._base.executemany("INSERT OR IGNORE INTO young.fresh VALUES (?)", ((one,) for one in self._waiting))
-        self._base.execute("COMMIT")
+        try:
+            self._base.execute("BEGIN")
+            self._base.executemany("INSERT OR IGNORE INTO young.fresh VALUES (?)", ((one,) for one in self._waiting))
+            self._base.execute("COMMIT")
+        except sqlite3.Error as error:
+            self._give_up(error)
         self._waiting.clear()
 
     @contextmanager
@@ -119,6 +139,7 @@ class Known:
 
     def _settled(self) -> Iterator[None]:
         with self._lock:
+            self._check_open()
             self._store_waiting()
             self._base.execute("INSERT OR IGNORE INTO young.settling SELECT id FROM young.fresh")
             self._base.execute("DELETE FROM young.fresh")
@@ -129,6 +150,8 @@ class Known:
                 self._base.execute("DELETE FROM young.settling")
             raise
         with self._changing():
+            if not self._is_current():  # another process has dropped already what may be among these
+                self._base.execute("DELETE FROM young.settling")
             self._base.execute("DELETE FROM witness WHERE EXISTS (SELECT 1 FROM young.settling)")
             self._base.execute("INSERT INTO witness SELECT id FROM young.settling LIMIT ?", (_WITNESSES,))
             self._base.execute("INSERT OR IGNORE INTO known SELECT id FROM young.settling")
@@ -147,18 +170,21 @@ class Known:
             self._refresh(vault)
         except sqlite3.Error as error:
             with self._lock:
-                self._fall_back(error)
+                self._give_up(error)
             self._refresh(vault)
 
     def _refresh(self, vault: Vault) -> None:
         collections = Collections.of(vault.store)
         applied = self._applied(vault)
+        if applied is not None and self._seen is not None:
+            applied = min(applied, self._seen)
         if applied is None or not collections.complete_since(applied):
             self._rebuild(vault, collections)
             return
         for number in collections.done_since(applied):
             self.drop(list(_cut(read_done(vault, number).chunks)))
             self._note("applied", str(number))
+        self._seen = collections.last_done
         bad = vault.store.list(f"{_layout.QUARANTINE}/{_layout.CHUNKS}")
         self.drop([identifier for item in bad if (identifier := _layout.id_of(item.name))])
         with self._lock:
@@ -185,6 +211,7 @@ class Known:
                     batch = []
             self._insert(batch)
         self._note("applied", str(collections.last_done))
+        self._seen = collections.last_done
         self._note("repository", vault.config.id)  # last: a table that was cut off is made anew
 
     def _insert(self, batch: list[tuple[bytes]]) -> None:
@@ -195,8 +222,14 @@ class Known:
         """Return the last collection whose list was applied; None for a table that is new, or another repository's."""
         return int(self._state("applied") or 0) if self._state("repository") == vault.config.id else None
 
+    def _is_current(self) -> bool:
+        """Tell whether what is in memory here is as far as the file; the caller has the lock."""
+        row = self._base.execute("SELECT value FROM state WHERE name = 'applied'").fetchone()
+        return row is not None and self._seen is not None and int(row[0]) <= self._seen
+
     def _state(self, name: str) -> str | None:
         with self._lock:
+            self._check_open()
             row = self._base.execute("SELECT value FROM state WHERE name = ?", (name,)).fetchone()
             return str(row[0]) if row else None
 
@@ -208,17 +241,18 @@ class Known:
     def _changing(self) -> Iterator[None]:
         """Change the table as a whole or not at all; when it cannot be changed, it is given up."""
         with self._lock:
+            self._check_open()
             try:
                 self._base.execute("BEGIN IMMEDIATE")
                 yield
                 self._base.execute("COMMIT")
             except sqlite3.Error as error:
-                self._base.close()
-                self._fall_back(error)
+                self._give_up(error)
 
     def close(self) -> None:
-        """Close the table."""
+        """Close the table; its use raises ClosedError then. A second time does nothing."""
         with self._lock:
+            self._closed = True
             self._base.close()
 
 

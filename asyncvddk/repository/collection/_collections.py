@@ -10,14 +10,14 @@ import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
-from asyncvddk.repository import _layout
-from asyncvddk.repository._crypto import Kind
-from asyncvddk.repository._manifests import Ids
-from asyncvddk.repository._vault import LIST_LIMIT
+from asyncvddk.repository.format import _layout
+from asyncvddk.repository.format._crypto import Kind
+from asyncvddk.repository.format._manifests import Ids
+from asyncvddk.repository.store._vault import LIST_LIMIT
 
 if TYPE_CHECKING:
-    from asyncvddk.repository._store import Store
-    from asyncvddk.repository._vault import Vault
+    from asyncvddk.repository.store._store import Store
+    from asyncvddk.repository.store._vault import Vault
 
 _NAME: Final = re.compile(r"gc/(\d+)/(plan|sweep|done|keep-[0-9a-f]+)")
 

@@ -9,18 +9,18 @@ from typing import TYPE_CHECKING, Final
 import msgspec
 import numpy as np
 
-from asyncvddk.repository import _layout
-from asyncvddk.repository._crypto import Kind
-from asyncvddk.repository._ids import ID_SIZE, IdSet, nonzero, places_of
-from asyncvddk.repository._index import ZERO_ID, Grid, Root, new_ids, pages_of
-from asyncvddk.repository._manifests import DiskEntry, DiskStats
 from asyncvddk.repository.errors import RepositoryError
+from asyncvddk.repository.format import _layout
+from asyncvddk.repository.format._crypto import Kind
+from asyncvddk.repository.format._ids import ID_SIZE, IdSet, nonzero, places_of
+from asyncvddk.repository.format._index import ZERO_ID, Grid, Root, new_ids, pages_of
+from asyncvddk.repository.format._manifests import DiskEntry, DiskStats
 
 if TYPE_CHECKING:
     from typing_extensions import Buffer
 
-    from asyncvddk.repository._ids import Rows
-    from asyncvddk.repository._writer import Writer
+    from asyncvddk.repository.format._ids import Rows
+    from asyncvddk.repository.writing._writer import Writer
 
 _WORD: Final = 8
 _HEAD: Final = 512
@@ -118,17 +118,17 @@ class DiskWriter:
             raise ValueError(f"chunk {number} has {self.grid.length(number)} bytes, not {length}")
         if is_zero(data):
             self._place(number, ZERO_ID)
-            return self._count(Put.ZERO, length)
+            return self._count(Put.ZERO, number, ZERO_ID, length)
         local = self._writer.vault.store.local
         identifier = self._writer.vault.keys.chunk_id(data)
         same = self._place(number, identifier)
         if not self._writer.before_put(_layout.CHUNKS, identifier):  # the order matters: see Guard
             if same:
-                return self._count(Put.SAME, length, number)
+                return self._count(Put.SAME, number, identifier, length)
             if not local and identifier in self._writer.known:
-                return self._count(Put.KNOWN, length, number)
+                return self._count(Put.KNOWN, number, identifier, length)
         if local and self._is_there(identifier):
-            return self._count(Put.KNOWN, length, number)
+            return self._count(Put.KNOWN, number, identifier, length)
         return Sealed(number, identifier, length, self._writer.vault.seal_chunk(identifier, data))
 
     def store(self, sealed: Sealed) -> Put:
@@ -136,7 +136,7 @@ class DiskWriter:
         new = self._writer.store(_layout.chunk(sealed.identifier), sealed.sealed)
         self._writer.known.add(sealed.identifier)
         stored = len(sealed.sealed) if new else 0
-        return self._count(Put.NEW if new else Put.KNOWN, sealed.length, sealed.number, stored)
+        return self._count(Put.NEW if new else Put.KNOWN, sealed.number, sealed.identifier, sealed.length, stored)
 
     def zero(self, first: int, count: int = 1) -> None:
         """Note that ``count`` chunks from ``first`` on are zero, without looking: they are not allocated."""
@@ -210,10 +210,11 @@ class DiskWriter:
     def _id(self, number: int) -> bytes:
         return bytes(self._bytes[number * ID_SIZE : (number + 1) * ID_SIZE])
 
-    def _count(self, put: Put, length: int, number: int = -1, stored: int = 0) -> Put:
+    def _count(self, put: Put, number: int, identifier: bytes, length: int, stored: int = 0) -> Put:
         """Note what became of a chunk."""
         with self._lock:
-            self._unfinished.discard(number)
+            if self._id(number) == identifier:  # or it was put again meanwhile, with another content
+                self._unfinished.discard(number)
             self._counts["read"] += length
             self._counts[put.name.lower()] += length
             self._counts["stored"] += stored

@@ -13,14 +13,14 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 
 from asyncvddk.models import Block
-from asyncvddk.repository._ids import ID_SIZE, rows
+from asyncvddk.repository.format._ids import ID_SIZE, rows
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from typing_extensions import Buffer
 
-    from asyncvddk.repository._ids import Rows
+    from asyncvddk.repository.format._ids import Rows
 
 ZERO_ID: Final = bytes(ID_SIZE)
 PAGE_ENTRIES: Final = 1024

@@ -12,24 +12,27 @@ from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
-from asyncvddk.repository import _layout, _snapshots
-from asyncvddk.repository._crypto import Kind, check_stored
-from asyncvddk.repository._damage import MISSING, Damage, Finding
-from asyncvddk.repository._ids import IdSet, nonzero
-from asyncvddk.repository._index import stored_pages
-from asyncvddk.repository._manifests import checked_text
-from asyncvddk.repository._marks import read_snapshot
-from asyncvddk.repository.errors import ObjectMissingError
+from asyncvddk.repository import _snapshots
+from asyncvddk.repository.checking._damage import MISSING, Damage, Finding
+from asyncvddk.repository.collection._marks import read_snapshot
+from asyncvddk.repository.errors import DamagedError, ObjectMissingError
+from asyncvddk.repository.format import _layout
+from asyncvddk.repository.format._crypto import Kind, check_stored, kind_of
+from asyncvddk.repository.format._ids import IdSet, nonzero
+from asyncvddk.repository.format._index import stored_pages
+from asyncvddk.repository.format._manifests import checked_text
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
-    from asyncvddk.repository._ids import Rows
-    from asyncvddk.repository._store import Store
-    from asyncvddk.repository._vault import Vault
+    from typing_extensions import Buffer
+
+    from asyncvddk.repository.format._ids import Rows
+    from asyncvddk.repository.store._store import Store
+    from asyncvddk.repository.store._vault import Vault
 
 LEVELS: Final = range(3)
-_EMPTY: Final = ("/sweep", "/pin-", "/beat-", "/ack-")
+_EMPTY: Final = ("/sweep", "/beat-", "/ack-")
 _BY_CHUNK: Final = (f"{_layout.CHUNKS}/", f"{_layout.QUARANTINE}/", "probe/")
 
 
@@ -167,15 +170,32 @@ def _with_content(store: Store, *, skip: tuple[str, ...]) -> Iterator[str]:
 def _quarantine(vault: Vault, finding: Finding) -> bool:
     """Put a bad chunk or page aside, so that the next backup that reads the same data stores it anew.
 
-    For a missing one an empty note is left: whoever believes to know it must look.
+    Unless it is whole at a second look: damaged on the way only, or healed meanwhile. For a missing one an empty note
+    is left: whoever believes to know it must look.
     """
-    if _layout.id_of(finding.name) is None:
+    identifier = _layout.id_of(finding.name)
+    if identifier is None:
         return False
     place = f"{_layout.QUARANTINE}/{finding.name}"
     try:
         data = vault.store.get(finding.name)
     except ObjectMissingError:
         return vault.store.create(place, b"")
+    if _is_whole(vault, finding.name, identifier, data):
+        return False
     vault.store.replace(place, data)
     vault.store.delete([finding.name])
+    return True
+
+
+def _is_whole(vault: Vault, name: str, identifier: bytes, stored: Buffer) -> bool:
+    """Tell whether a chunk, page, root or blob holds what its name says."""
+    try:
+        check_stored(name, stored)
+        if name.startswith(f"{_layout.CHUNKS}/"):
+            vault.open_chunk(identifier, stored)
+        else:
+            vault.open_meta(kind_of(name, stored), identifier, stored)
+    except DamagedError:
+        return False
     return True

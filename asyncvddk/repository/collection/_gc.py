@@ -16,21 +16,22 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 import structlog
 
-from asyncvddk.repository import _layout, _lock, _sessions
-from asyncvddk.repository._collections import Collections
-from asyncvddk.repository._crypto import Kind
-from asyncvddk.repository._ids import IdSet, rows
-from asyncvddk.repository._manifests import Ids, Plan
-from asyncvddk.repository._marks import Marks, mark
-from asyncvddk.repository._vault import LIST_LIMIT
+from asyncvddk.repository.collection import _lock, _sessions
+from asyncvddk.repository.collection._collections import Collections
+from asyncvddk.repository.collection._marks import Marks, mark
 from asyncvddk.repository.errors import ObjectMissingError, RepositoryBusyError
+from asyncvddk.repository.format import _layout
+from asyncvddk.repository.format._crypto import Kind
+from asyncvddk.repository.format._ids import IdSet, rows
+from asyncvddk.repository.format._manifests import Ids, Plan
+from asyncvddk.repository.store._vault import LIST_LIMIT
 
 if TYPE_CHECKING:
     import numpy.typing as npt
 
-    from asyncvddk.repository._ids import Rows
-    from asyncvddk.repository._lock import Lock
-    from asyncvddk.repository._vault import Vault
+    from asyncvddk.repository.collection._lock import Lock
+    from asyncvddk.repository.format._ids import Rows
+    from asyncvddk.repository.store._vault import Vault
 
 _logger = structlog.get_logger()
 
@@ -177,9 +178,9 @@ def _kept(vault: Vault, names: list[str]) -> Marks:
 
 
 def _delete(vault: Vault, lock: Lock, names: list[str]) -> None:
-    """Delete in batches, as long as the lock is ours."""
+    """Delete in batches, as long as the lock is ours: not one when another collector may have finished the plan."""
     for start in range(0, len(names), _BATCH):
-        lock.confirm()
+        lock.confirm(at_once=True)
         vault.store.delete(names[start : start + _BATCH])
 
 

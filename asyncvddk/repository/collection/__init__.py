@@ -1,0 +1,1 @@
+"""Freeing what nothing uses, beside running backups: the collector's side."""
