@@ -319,7 +319,11 @@ class Port:
 
     def _complete(self, tag: int, result: int, reply: Reply) -> None:
         """Handle what is rare: failures with the library's warnings, answers that come too late."""
-        answer = _answer(tag, result)
+        try:
+            answer = _answer(tag, result)
+        except Exception as exc:  # noqa: BLE001  (a program's log must not lose an answer, or have it given for ever)
+            self.loop.call_exception_handler({"message": "asyncvddk: the log failed", "exception": exc})
+            answer = result
         if not reply.done():
             reply.answer(answer)
         elif reply.cancelled():

@@ -53,10 +53,28 @@ async def test_log_that_fails_at_the_end_closes_the_ring_all_the_same(monkeypatc
     def fail() -> bool:
         raise error
 
+    monkeypatch.setattr(_log, "said", {})
     monkeypatch.setattr(_log, "drain", fail)
     monkeypatch.setattr(_core, "port_close", note)
     await worker.aclose()
     assert closed == [native]
+    assert errors == [error]
+
+
+async def test_log_that_fails_with_an_answer_loses_neither_it_nor_itself(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Warnings of another call are noted, so each answer asks the log for its own; the answer comes once, as it is."""
+    errors: list[object] = []
+    asyncio.get_running_loop().set_exception_handler(lambda _, context: errors.append(context["exception"]))
+    error = ValueError("no room for logs")
+
+    def fail(tag: int) -> list[str]:
+        raise error
+
+    async with aclosing(Worker("vddk-test")) as worker:
+        monkeypatch.setattr(_log, "said", {0: ["of another call"]})
+        monkeypatch.setattr(_log, "taken", fail)
+        assert await worker.call(LABS, 5) == 5
+        monkeypatch.undo()
     assert errors == [error]
 
 
