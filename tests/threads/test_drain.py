@@ -67,7 +67,7 @@ async def test_log_that_fails_with_an_answer_loses_neither_it_nor_itself(monkeyp
     asyncio.get_running_loop().set_exception_handler(lambda _, context: errors.append(context["exception"]))
     error = ValueError("no room for logs")
 
-    def fail(tag: int) -> list[str]:
+    def fail(_: int) -> list[str]:
         raise error
 
     async with aclosing(Worker("vddk-test")) as worker:
