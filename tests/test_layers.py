@@ -23,6 +23,7 @@ PACKAGE = ROOT / "asyncvddk"
 
 LAYERS = (
     ("cli", "__main__"),
+    ("backup",),
     ("copy", "testing"),
     ("repository",),
     ("",),  # asyncvddk/__init__.py: what users import, and what the layers above it may
