@@ -38,7 +38,7 @@ class ChangedBlocks:
     ranges: Sequence[Block]
     """In any order; they may overlap and touch. Bytes."""
     since: str
-    """The earlier state, as the ``change_id`` of its backup names it. It is trusted only for a parent with just this."""
+    """The earlier state, as the ``change_id`` of its backup names it; for a parent of another state it is not used."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
