@@ -59,6 +59,3 @@ class BackupDisk:
     """Names the state that is being read, for ``ChangedBlocks.since`` of a later backup."""
     changed: ChangedBlocks | None = None
     """What differs from an earlier state; None: all that is allocated is read."""
-    state: str | None = None
-    """Names the bytes that are read: as long as it is the same, they are the same, and a backup that was killed goes on
-    where it stood. None: it begins anew."""

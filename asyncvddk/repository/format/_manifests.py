@@ -80,6 +80,10 @@ class DiskEntry(msgspec.Struct, frozen=True, kw_only=True):
     """Id of the root: a digest of the whole disk."""
     mode: str
     """How it was read: ``full``, ``allocated``, ``changed`` ..."""
+    read_whole: float = 0.0
+    """When all that is allocated was read the last time, by this backup or one before; seconds since 1970, UTC."""
+    mistrusted: bool = False
+    """True: changed-block information was found wrong, or the parent; so the disk was read whole."""
     stats: DiskStats = DiskStats()
 
 

@@ -158,6 +158,10 @@ class DiskWriter:
         identifier = ZERO_ID if is_zero(data) else self._writer.vault.keys.chunk_id(data)
         return self._id(number) == identifier
 
+    def amend(self, *, mode: str, read_whole: float, mistrusted: bool = False) -> None:
+        """Say how the disk is read, for its entry: that may turn out while it is."""
+        self._entry = msgspec.structs.replace(self._entry, mode=mode, read_whole=read_whole, mistrusted=mistrusted)
+
     def used(self) -> Rows:
         """Return the ids of the chunks that are not zero."""
         return nonzero(self._ids)

@@ -1,0 +1,331 @@
+"""Many disks into one snapshot: which at once, what becomes of those that fail, when it is committed."""
+
+from __future__ import annotations
+
+import random
+import time
+from contextlib import AsyncExitStack
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final, Literal
+
+import anyio
+import structlog
+
+from asyncvddk.backup._buffers import Buffers
+from asyncvddk.backup._observer import BackupProgress
+from asyncvddk.backup._pipeline import PIECE_SIZE, StoringError, Workers, first_of, read_chunks, storing
+from asyncvddk.backup._plan import (
+    ChunkMask,
+    Plan,
+    bytes_of,
+    changed_chunks,
+    plan_allocated,
+    plan_changed,
+    plan_whole,
+    runs,
+    sample,
+)
+from asyncvddk.errors import VddkError
+from asyncvddk.repository import ChunksLostError, FailedDisk, SnapshotNotFoundError, _threads
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from asyncvddk.backup._disk import BackupDisk, ReadableDisk
+    from asyncvddk.backup._observer import BackupObserver
+    from asyncvddk.repository import DiskEntry, DiskWriter, Grid, Repository, Session, Snapshot
+
+_logger = structlog.get_logger()
+
+JOBS: Final = 4
+MEMORY_LIMIT: Final = 128 << 20
+GUARD_PART: Final = 0.001
+GUARD_LEAST: Final = 10
+READ_WHOLE_EVERY_S: Final = 30 * 86400.0
+_COMMITS: Final = 3
+_EXPECTED: Final = (OSError, VddkError, ValueError, MemoryError)
+"""What a disk may fail of without failing the others; all else is a bug."""
+
+
+class BackupFailedError(VddkError):
+    """No disk could be read, so there is no snapshot. The message has the reason of each."""
+
+    def __init__(self, errors: Mapping[str, Exception]) -> None:
+        """Take what each disk failed of, by key."""
+        super().__init__(errors)
+        self.errors = errors
+        """What each disk failed of, by key."""
+
+    def __str__(self) -> str:
+        """One line."""
+        reasons = "; ".join(f"{key}: {error}" for key, error in self.errors.items())
+        return f"no disk could be read, so there is no snapshot: {reasons}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BackupOptions:
+    """How disks are read."""
+
+    jobs: int = JOBS
+    """Disks at once."""
+    jobs_per_host: int = 0
+    """Disks of one host at once (``BackupDisk.host``); 0: no limit but ``jobs``."""
+    memory_limit: int = MEMORY_LIMIT
+    """Bytes of data on their way, of all disks together; at least one piece of 4 MiB, or one chunk."""
+    mode: Literal["auto", "allocated", "full"] = "auto"
+    """``auto``: only what changed, where a disk has changed-block information that fits its parent, else what is
+    allocated. ``allocated``: that in any case. ``full``: every byte."""
+    read_whole_every_s: float = READ_WHOLE_EVERY_S
+    """When the last backup that read all that is allocated is older than this many seconds, the next one does so again,
+    whatever changed-block information says."""
+
+    def __post_init__(self) -> None:
+        """Refuse what makes no sense."""
+        if self.jobs < 1 or self.jobs_per_host < 0 or self.memory_limit < 1:
+            raise ValueError(
+                f"jobs={self.jobs}, jobs_per_host={self.jobs_per_host}, memory_limit={self.memory_limit}: "
+                "expected at least 1, 0 and 1"
+            )
+        if self.mode not in {"auto", "allocated", "full"}:
+            raise ValueError(f"mode={self.mode!r}: expected auto, allocated or full")
+
+
+async def backup(  # noqa: PLR0913  (each is a fact of its own)
+    repository: Repository,
+    disks: Sequence[BackupDisk],
+    *,
+    source: str,
+    parent: Snapshot | Literal["latest"] | None = "latest",
+    tags: Sequence[str] = (),
+    config: bytes | None = None,
+    host: str | None = None,
+    options: BackupOptions | None = None,
+    observer: BackupObserver | None = None,
+) -> Snapshot:
+    """Back up ``disks`` as one snapshot of ``source`` (a machine's name, a folder) and return it.
+
+    Each chunk is compared with the same disk of ``parent`` (default: the newest snapshot of the source) and with what the
+    repository has; only new ones are stored. A disk that cannot be read does not stop the others: it is in the snapshot's
+    ``failed``, and the snapshot is ``partial``. ``config``: what belongs to it, as the configuration of a virtual machine;
+    at most 64 MiB.
+
+    Where a disk brings changed-block information, a sample of what is said to be unchanged is read all the same; if it
+    did change, the information is not used and the disk's entry says so (``mistrusted``).
+
+    Memory: ``options.memory_limit``, and 36 bytes for each chunk of the disks under way. Cancelled, or after an error,
+    calls under way are waited for, disks are closed, and no snapshot appears; the next backup does not store again what
+    is there already.
+
+    Raises ValueError (no disk, or two of one key), BackupFailedError (no disk could be read),
+    SessionLostError, StoreError.
+    """
+    _check(disks)
+    if parent == "latest":
+        parent = await _latest(repository, source)
+    async with repository.session(source, parent=parent, host=host) as session:
+        blob = None if config is None else await session.put_blob(config)
+        run = _Run(repository, session, options or BackupOptions(), observer)
+        try:
+            async with anyio.create_task_group() as tasks:
+                for disk in disks:
+                    tasks.start_soon(run.disk, disk)
+        except BaseExceptionGroup as group:
+            raise _cause(group) from None
+        if len(run.errors) == len(disks):
+            raise BackupFailedError(run.errors)
+        return await _commit(run, session, disks, tags=tags, blob=blob)
+
+
+def _check(disks: Sequence[BackupDisk]) -> None:
+    """Raise ValueError unless there are disks, each with a key of its own."""
+    if not disks:
+        raise ValueError("no disk to back up")
+    keys = [disk.key for disk in disks]
+    if twice := sorted({key for key in keys if keys.count(key) > 1} if len(set(keys)) < len(keys) else ()):
+        raise ValueError(f"several disks have the key {twice[0]!r}: their backups could not be told apart")
+
+
+async def _latest(repository: Repository, source: str) -> Snapshot | None:
+    """Return the newest snapshot of a source, if there is one."""
+    try:
+        return await repository.find(source=source)
+    except SnapshotNotFoundError:
+        return None
+
+
+async def _commit(
+    run: _Run, session: Session, disks: Sequence[BackupDisk], *, tags: Sequence[str], blob: bytes | None
+) -> Snapshot:
+    """Commit; chunks that have vanished meanwhile are read again before."""
+    failed = [
+        FailedDisk(key=disk.key, name=disk.name, reason=str(error) or type(error).__name__)
+        for disk in disks
+        if (error := run.errors.get(disk.key)) is not None
+    ]
+    for attempt in range(_COMMITS):
+        try:
+            return await session.commit(config=blob, failed=failed, tags=tags, without=list(run.errors))
+        except ChunksLostError as error:
+            if attempt == _COMMITS - 1:
+                raise
+            _logger.warning("chunks_lost", session=session.name, reason=str(error), effect="they are read again")
+            try:
+                for disk in disks:
+                    if numbers := error.chunks.get(disk.key):
+                        await run.again(disk, numbers)
+            except StoringError as storing:
+                raise storing.error from None
+    raise AssertionError  # the last attempt returns or raises
+
+
+class _Run:
+    """What the disks of a backup share; only the loop's thread touches it."""
+
+    def __init__(
+        self, repository: Repository, session: Session, options: BackupOptions, observer: BackupObserver | None
+    ) -> None:
+        self.errors: dict[str, Exception] = {}
+        self._session = session
+        self._options = options
+        self._observer = observer
+        self._jobs = anyio.CapacityLimiter(options.jobs)
+        self._hosts: dict[str, anyio.CapacityLimiter] = {}
+        self._buffers = Buffers(size=max(PIECE_SIZE, repository.chunk_size), limit=options.memory_limit)
+        self._workers = Workers(local=repository.local)
+        self._writers: dict[str, DiskWriter] = {}
+
+    async def disk(self, disk: BackupDisk) -> None:
+        """Back up one disk when it is its turn; what it alone fails of is noted."""
+        async with AsyncExitStack() as turns:
+            if disk.host is not None and self._options.jobs_per_host:
+                limiter = self._hosts.setdefault(disk.host, anyio.CapacityLimiter(self._options.jobs_per_host))
+                await turns.enter_async_context(limiter)  # first: who waits for a host keeps nobody else waiting
+            await turns.enter_async_context(self._jobs)
+            result: DiskEntry | Exception
+            try:
+                result = await self._read(disk)
+            except _EXPECTED as error:
+                result = error
+        if isinstance(result, Exception):
+            self.errors[disk.key] = result
+            _logger.warning("disk_failed", disk=disk.name, reason=str(result), effect="the snapshot is partial")
+        if self._observer is not None:
+            self._observer.ended(disk, result)
+
+    async def _read(self, disk: BackupDisk) -> DiskEntry:
+        """Open, plan, read, close, store the index."""
+        async with disk.opened() as source:
+            writer, plan, progress = await self._begin(disk, source)
+
+            def told(size: int) -> None:
+                progress.bytes_done += size
+                progress.stats = writer.stats
+                if self._observer is not None:
+                    self._observer.progressed(disk, progress)
+
+            if self._observer is not None:
+                self._observer.started(disk, progress)
+            if plan.inherit.any() and not await self._is_credible(disk, source, writer, plan):
+                plan = plan_allocated(~plan.zero)
+                writer.amend(mode="allocated", read_whole=time.time(), mistrusted=True)
+                progress.mode, progress.bytes_done = "allocated", bytes_of(writer.grid, plan.zero)
+            for first, count in runs(plan.zero):
+                writer.zero(first, count)
+            await read_chunks(source, writer, plan.read, buffers=self._buffers, workers=self._workers, told=told)
+        return await _finish(writer)
+
+    async def _begin(self, disk: BackupDisk, source: ReadableDisk) -> tuple[DiskWriter, Plan, BackupProgress]:
+        """Decide how the disk is read, and add it to the session."""
+        parent = self._session.parent
+        base = next((entry for entry in parent.disks if entry.key == disk.key), None) if parent else None
+        mode = self._mode(disk, source.size, base)
+        with storing():
+            writer = await self._session.add_disk(
+                key=disk.key,
+                name=disk.name,
+                capacity=source.size,
+                uuid=disk.uuid,
+                change_id=disk.change_id,
+                mode=mode,
+                inherit=mode == "changed",
+            )
+        self._writers[disk.key] = writer
+        if mode == "changed" and base is not None:
+            writer.amend(mode=mode, read_whole=base.read_whole)
+        else:
+            writer.amend(mode=mode, read_whole=time.time())
+        plan = await _plan(disk, source, mode, writer.grid)
+        done = bytes_of(writer.grid, ~plan.read)
+        return writer, plan, BackupProgress(source.size, mode, done)
+
+    def _mode(self, disk: BackupDisk, size: int, base: DiskEntry | None) -> str:
+        """Return how to read: ``changed`` only if the list begins at the very state that the parent holds."""
+        if self._options.mode != "auto":
+            return self._options.mode
+        if disk.changed is None or base is None:
+            return "allocated"
+        why = None
+        if (base.uuid, base.capacity) != (disk.uuid, size):
+            why = "the parent has another disk under this key"
+        elif base.change_id != disk.changed.since:
+            why = "the changes do not begin where the parent ends"
+        elif time.time() - base.read_whole > self._options.read_whole_every_s:
+            why = "it is time to read all"
+        if why is None:
+            return "changed"
+        _logger.info("changes_not_used", disk=disk.name, reason=why)
+        return "allocated"
+
+    async def _is_credible(self, disk: BackupDisk, source: ReadableDisk, writer: DiskWriter, plan: Plan) -> bool:
+        """Read a sample of what is said to be unchanged; tell whether it is."""
+        numbers = sample(plan.inherit, part=GUARD_PART, least=GUARD_LEAST, chance=random.SystemRandom())
+        for number in numbers:
+            async with self._buffers.lend() as buffer:
+                data = buffer[: writer.grid.length(number)]
+                await source.readinto_at(number * writer.chunk_size, data)
+                if not await self._workers.is_same(writer, number, data):
+                    _logger.warning(
+                        "changes_mistrusted",
+                        disk=disk.name,
+                        offset=number * writer.chunk_size,
+                        reason="bytes that are said to be unchanged differ from the parent's",
+                        parent=self._session.parent.id if self._session.parent else None,
+                        effect="all that is allocated is read",
+                    )
+                    return False
+        return True
+
+    async def again(self, disk: BackupDisk, numbers: Sequence[int]) -> None:
+        """Read some chunks once more."""
+        writer = self._writers[disk.key]
+        chunks = ChunkMask(writer.grid)
+        chunks.mask[list(numbers)] = True
+        async with disk.opened() as source:
+            await read_chunks(
+                source, writer, chunks.mask, buffers=self._buffers, workers=self._workers, told=lambda _: None
+            )
+        await _finish(writer)
+
+
+async def _plan(disk: BackupDisk, source: ReadableDisk, mode: str, grid: Grid) -> Plan:
+    """Learn what is allocated, and plan."""
+    if mode == "full":
+        return plan_whole(grid)
+    allocated = ChunkMask(grid)
+    async for block in source.allocated_blocks():
+        allocated.add(block)
+    if mode == "changed" and disk.changed is not None:
+        return plan_changed(allocated.mask, changed_chunks(grid, disk.changed.ranges))
+    return plan_allocated(allocated.mask)
+
+
+async def _finish(writer: DiskWriter) -> DiskEntry:
+    """Store a disk's index."""
+    with storing():
+        return await _threads.run(writer.finish)
+
+
+def _cause(group: BaseExceptionGroup) -> BaseException:
+    """Return the first error of a group, without wrapping."""
+    error = first_of(group)
+    return error.error if isinstance(error, StoringError) else error
