@@ -104,10 +104,10 @@ async def backup(  # noqa: PLR0913  (each is a fact of its own)
 ) -> Snapshot:
     """Back up ``disks`` as one snapshot of ``source`` (a machine's name, a folder) and return it.
 
-    Each chunk is compared with the same disk of ``parent`` (default: the newest snapshot of the source) and with what the
-    repository has; only new ones are stored. A disk that cannot be read does not stop the others: it is in the snapshot's
-    ``failed``, and the snapshot is ``partial``. ``config``: what belongs to it, as the configuration of a virtual machine;
-    at most 64 MiB.
+    Each chunk is compared with the same disk of ``parent`` (default: the newest snapshot of the source) and with what
+    the repository has; only new ones are stored. A disk that cannot be read does not stop the others: it is in the
+    snapshot's ``failed``, and the snapshot is ``partial``. ``config``: what belongs to it, as the configuration of a
+    virtual machine; at most 64 MiB.
 
     Where a disk brings changed-block information, a sample of what is said to be unchanged is read all the same; if it
     did change, the information is not used and the disk's entry says so (``mistrusted``).

@@ -1,7 +1,7 @@
 """Which chunks to read, which are zero, which are taken from the parent. Pure.
 
-A chunk of which nothing is allocated reads as zeros: it is neither read nor inherited, whatever a list of changes says. Of
-the others, those that a list of changes touches are read, and without such a list all.
+A chunk of which nothing is allocated reads as zeros: it is neither read nor inherited, whatever a list of changes says.
+Of the others, those that a list of changes touches are read, and without such a list all.
 """
 
 from __future__ import annotations

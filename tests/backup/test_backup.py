@@ -1,0 +1,308 @@
+"""Backups of many disks: every byte comes back, only what is new is stored, and no disk's failure is another's."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from typing import TYPE_CHECKING
+
+import pytest
+
+from asyncvddk.backup import BackupFailedError, BackupOptions, ChangedBlocks, backup
+from asyncvddk.models import Block
+from asyncvddk.repository import Repository, StoreError, open_store
+from tests.backup.fakes import MemoryDisk
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+    from pathlib import Path
+
+    from typing_extensions import Buffer
+
+    from asyncvddk.backup import BackupDisk, BackupProgress
+    from asyncvddk.repository import DiskEntry, Snapshot, Store
+
+CHUNK = 1 << 18
+CHANCE = random.Random(7)
+
+
+@pytest.fixture
+async def repository(tmp_path: Path) -> AsyncIterator[Repository]:
+    """Return a repository with small chunks."""
+    await Repository.init(tmp_path / "repository", password=None, chunk_size=CHUNK)
+    async with Repository.open(tmp_path / "repository", password=None, cache="") as opened:
+        yield opened
+
+
+def some_data(chunks: int, tail: int = 0) -> bytearray:
+    """Return random chunks, and ``tail`` more bytes."""
+    return bytearray(CHANCE.randbytes(chunks * CHUNK + tail))
+
+
+async def stored(repository: Repository, snapshot: Snapshot, key: str) -> bytes:
+    """Return a disk of a snapshot, whole."""
+    async with await repository.open_disk(snapshot, key) as disk:
+        return await disk.read_at(0, disk.size)
+
+
+async def test_every_generation_of_many_disks_comes_back(repository: Repository) -> None:
+    """Three disks of odd sizes, five generations of random changes: each snapshot has the bytes of its time."""
+    disks = [MemoryDisk(some_data(count, tail)) for count, tail in ((40, 0), (3, 513), (0, 1))]
+    history: list[tuple[Snapshot, list[bytes]]] = []
+    for _ in range(5):
+        snapshot = await backup(repository, [disk.disk(str(n)) for n, disk in enumerate(disks)], source="vm")
+        history.append((snapshot, [bytes(disk.data) for disk in disks]))
+        for disk in disks:
+            start = CHANCE.randrange(disk.size)
+            length = min(CHANCE.randrange(1, 3 * CHUNK), disk.size - start)
+            disk.data[start : start + length] = CHANCE.randbytes(length) if CHANCE.random() < 0.7 else bytes(length)
+    for snapshot, contents in history:
+        for number, content in enumerate(contents):
+            assert await stored(repository, snapshot, str(number)) == content
+    assert all(disk.opened == disk.closed == 5 for disk in disks)
+
+
+async def test_a_second_backup_stores_what_is_new_only(repository: Repository) -> None:
+    """The rest is found to be the same, without a list of changes."""
+    disk = MemoryDisk(some_data(8))
+    await backup(repository, [disk.disk("a")], source="vm")
+    disk.data[3 * CHUNK] ^= 1
+    snapshot = await backup(repository, [disk.disk("a")], source="vm")
+    stats = snapshot.disk("a").stats
+    assert (stats.new, stats.same, stats.read) == (CHUNK, 7 * CHUNK, 8 * CHUNK)
+
+
+async def test_only_what_is_allocated_is_read(repository: Repository) -> None:
+    """The rest reads as zeros in the snapshot; ``full`` reads it."""
+    data = bytearray(9 * CHUNK + 100)
+    data[2 * CHUNK : 2 * CHUNK + 5] = b"hello"
+    disk = MemoryDisk(data, allocated=[Block(2 * CHUNK, 5)])
+    snapshot = await backup(repository, [disk.disk("a")], source="vm")
+    assert disk.reads == [Block(2 * CHUNK, CHUNK)]
+    assert await stored(repository, snapshot, "a") == data
+    assert snapshot.disk("a").mode == "allocated"
+    disk.reads.clear()
+    snapshot = await backup(repository, [disk.disk("a")], source="vm", options=BackupOptions(mode="full"))
+    assert sum(block.length for block in disk.reads) == disk.size
+    assert snapshot.disk("a").mode == "full"
+
+
+async def test_with_a_list_of_changes_nothing_else_is_read_but_a_sample(repository: Repository) -> None:
+    """Time goes with the change, not with the disk; what vanished from the disk is zero."""
+    disk = MemoryDisk(some_data(200))
+    await backup(repository, [disk.disk("a", change_id="1")], source="vm")
+    disk.data[50 * CHUNK + 7] ^= 1
+    disk.data[190 * CHUNK :] = bytes(10 * CHUNK)
+    disk.allocated = [Block(0, 190 * CHUNK)]
+    disk.reads.clear()
+    changed = ChangedBlocks([Block(50 * CHUNK + 7, 1)], since="1")
+    snapshot = await backup(repository, [disk.disk("a", change_id="2", changed=changed)], source="vm")
+    assert len(disk.reads) == 1 + 10
+    assert await stored(repository, snapshot, "a") == disk.data
+    entry = snapshot.disk("a")
+    assert (entry.mode, entry.change_id, entry.mistrusted, entry.stats.read) == ("changed", "2", False, CHUNK)
+
+
+async def test_a_list_that_lies_is_found_out(repository: Repository) -> None:
+    """Every chunk changed and none was listed: a sample shows it, and the disk is read whole."""
+    disk = MemoryDisk(some_data(30))
+    first = await backup(repository, [disk.disk("a", change_id="1")], source="vm")
+    disk.data[:] = some_data(30)
+    lie = disk.disk("a", change_id="2", changed=ChangedBlocks([], since="1"))
+    snapshot = await backup(repository, [lie], source="vm")
+    assert await stored(repository, snapshot, "a") == disk.data
+    entry = snapshot.disk("a")
+    assert (entry.mode, entry.mistrusted) == ("allocated", True)
+    assert entry.read_whole > first.disk("a").read_whole > 0
+
+
+async def test_a_list_that_begins_elsewhere_is_not_used(repository: Repository) -> None:
+    """Neither one of another state, nor one without a parent, nor when reading all is due."""
+    disk = MemoryDisk(some_data(4))
+    entry = disk.disk("a", change_id="1", changed=ChangedBlocks([], since="0"))
+    for options in (BackupOptions(), BackupOptions(), BackupOptions(read_whole_every_s=-1)):
+        snapshot = await backup(repository, [entry], source="vm", options=options)
+        assert snapshot.disk("a").mode == "allocated"
+        assert snapshot.disk("a").stats.read == disk.size
+    usable = disk.disk("a", change_id="2", changed=ChangedBlocks([], since="1"))
+    due = await backup(repository, [usable], source="vm", options=BackupOptions(read_whole_every_s=-1))
+    assert due.disk("a").mode == "allocated"
+    unusable = disk.disk("a", change_id="3", changed=ChangedBlocks([Block(0, disk.size + 1)], since="2"))
+    with pytest.raises(BackupFailedError, match="outside a disk"):
+        await backup(repository, [unusable], source="vm")
+
+
+async def test_a_disk_that_fails_does_not_stop_the_others(repository: Repository) -> None:
+    """The snapshot is partial, names the disk and why; all are closed."""
+
+    async def fail(block: Block) -> None:
+        if block.offset:
+            raise OSError(5, "Input/output error", "bad.vmdk")
+
+    good, bad = MemoryDisk(some_data(9)), MemoryDisk(some_data(99), before_read=fail)
+    observer = Notes()
+    snapshot = await backup(repository, [bad.disk("bad"), good.disk("good")], source="vm", observer=observer)
+    assert snapshot.partial
+    assert [(disk.key, "Input/output error" in disk.reason) for disk in snapshot.failed] == [("bad", True)]
+    assert [disk.key for disk in snapshot.disks] == ["good"]
+    assert await stored(repository, snapshot, "good") == good.data
+    assert (bad.opened, bad.closed) == (1, 1)
+    assert isinstance(observer.results["bad"], OSError)
+
+
+async def test_if_no_disk_can_be_read_there_is_no_snapshot(repository: Repository) -> None:
+    """The error has the reason of each."""
+
+    async def fail(_: Block) -> None:
+        raise OSError(5, "Input/output error", "bad.vmdk")
+
+    with pytest.raises(BackupFailedError, match=r"a: .*Input/output error") as caught:
+        await backup(repository, [MemoryDisk(some_data(1), before_read=fail).disk("a")], source="vm")
+    assert list(caught.value.errors) == ["a"]
+    assert await repository.snapshots() == []
+
+
+@pytest.mark.parametrize(("keys", "reason"), [([], "no disk"), (["a", "b", "a"], "several disks have the key 'a'")])
+async def test_bad_lists_of_disks_are_refused(repository: Repository, keys: list[str], reason: str) -> None:
+    """Before anything is opened."""
+    disk = MemoryDisk(some_data(1))
+    with pytest.raises(ValueError, match=reason):
+        await backup(repository, [disk.disk(key) for key in keys], source="vm")
+    assert disk.opened == 0
+
+
+async def test_no_more_disks_are_read_at_once_than_allowed(repository: Repository) -> None:
+    """In all, and of one host; who waits for a host keeps no other from running."""
+    running: dict[str, int] = {}
+    most: dict[str, int] = {}
+    disks = []
+    for number in range(12):
+        host = f"host{number % 2}"
+
+        async def count(_: Block, host: str = host) -> None:
+            for name in (host, "all"):
+                running[name] = running.get(name, 0) + 1
+                most[name] = max(most.get(name, 0), running[name])
+            await asyncio.sleep(0)
+            for name in (host, "all"):
+                running[name] -= 1
+
+        disks.append(MemoryDisk(some_data(1), before_read=count).disk(str(number), host=host))
+    await backup(repository, disks, source="vm", options=BackupOptions(jobs=3, jobs_per_host=2))
+    assert most["all"] <= 3
+    assert max(most["host0"], most["host1"]) <= 2
+
+
+async def test_memory_has_a_limit_whatever_the_number_of_disks(repository: Repository) -> None:
+    """With room for one piece, one piece of all disks is on its way at a time."""
+    under_way = 0
+
+    async def count(_: Block) -> None:
+        nonlocal under_way
+        under_way += 1
+        assert under_way == 1
+        await asyncio.sleep(0)
+        under_way -= 1
+
+    disks = [MemoryDisk(some_data(40), before_read=count) for _ in range(3)]
+    options = BackupOptions(jobs=3, memory_limit=1)
+    snapshot = await backup(
+        repository, [disk.disk(str(n)) for n, disk in enumerate(disks)], source="vm", options=options
+    )
+    for number, disk in enumerate(disks):
+        assert await stored(repository, snapshot, str(number)) == disk.data
+
+
+async def test_a_cancelled_backup_leaves_no_snapshot_and_closes_its_disks(repository: Repository) -> None:
+    """And the next one stores nothing again that is there."""
+    reached = asyncio.Event()
+
+    async def stop(block: Block) -> None:
+        if block.offset >= 64 * CHUNK:
+            reached.set()
+            await asyncio.Event().wait()
+
+    disk = MemoryDisk(some_data(80), before_read=stop)
+    task = asyncio.create_task(backup(repository, [disk.disk("a")], source="vm"))
+    await reached.wait()
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    assert (disk.opened, disk.closed) == (1, 1)
+    assert await repository.snapshots() == []
+    disk.before_read = None
+    snapshot = await backup(repository, [disk.disk("a")], source="vm")
+    stats = snapshot.disk("a").stats
+    assert stats.known >= 16 * CHUNK
+    assert stats.known + stats.new == disk.size
+    assert await stored(repository, snapshot, "a") == disk.data
+
+
+class FullStore:
+    """A store that has no room any more after some chunks."""
+
+    def __init__(self, store: Store, room: int) -> None:
+        """Wrap a store."""
+        self._store = store
+        self.room = room
+
+    def __getattr__(self, name: str) -> object:
+        """Return what the store has."""
+        return getattr(self._store, name)
+
+    def create(self, name: str, data: Buffer, *, stable: bool = False) -> bool:
+        """Create, while there is room."""
+        if name.startswith("chunks/"):
+            self.room -= 1
+            if self.room < 0:
+                raise StoreError("no room")
+        return self._store.create(name, data, stable=stable)
+
+
+async def test_what_the_store_raises_ends_the_backup_and_is_no_disks_fault(tmp_path: Path) -> None:
+    """The error comes as it is; there is no snapshot, no disk is left open."""
+    await Repository.init(tmp_path / "repository", password=None, chunk_size=CHUNK)
+    store = FullStore(open_store(tmp_path / "repository"), 5)
+    disks = [MemoryDisk(some_data(20)) for _ in range(2)]
+    async with Repository.open(store, password=None, cache="") as repository:  # type: ignore[arg-type]
+        with pytest.raises(StoreError, match="no room"):
+            await backup(repository, [disk.disk(str(n)) for n, disk in enumerate(disks)], source="vm")
+        assert await repository.snapshots() == []
+    assert all(disk.opened == disk.closed for disk in disks)
+
+
+class Notes:
+    """An observer that notes."""
+
+    def __init__(self) -> None:
+        """Begin with nothing."""
+        self.done: list[int] = []
+        self.results: dict[str, DiskEntry | Exception] = {}
+        self.size = 0
+
+    def started(self, disk: BackupDisk, progress: BackupProgress) -> None:
+        """Note."""
+        del disk
+        self.size = progress.size
+        self.done.append(progress.bytes_done)
+
+    def progressed(self, disk: BackupDisk, progress: BackupProgress) -> None:
+        """Note."""
+        del disk
+        self.done.append(progress.bytes_done)
+
+    def ended(self, disk: BackupDisk, result: DiskEntry | Exception) -> None:
+        """Note."""
+        self.results[disk.key] = result
+
+
+async def test_an_observer_sees_the_bytes_grow_to_the_size(repository: Repository) -> None:
+    """From what need not be read to all."""
+    data = some_data(50, 77)
+    data[: 10 * CHUNK] = bytes(10 * CHUNK)
+    disk = MemoryDisk(data, allocated=[Block(10 * CHUNK, 40 * CHUNK + 77)])
+    notes = Notes()
+    await backup(repository, [disk.disk("a")], source="vm", observer=notes)
+    assert notes.done[0] == 10 * CHUNK
+    assert notes.done == sorted(notes.done)
+    assert notes.done[-1] == notes.size == disk.size
