@@ -3,24 +3,26 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import random
 from typing import TYPE_CHECKING
 
 import pytest
 
 from asyncvddk.backup import BackupFailedError, BackupOptions, ChangedBlocks, backup
+from asyncvddk.backup._buffers import Buffers
 from asyncvddk.models import Block
-from asyncvddk.repository import Repository, StoreError, open_store
+from asyncvddk.repository import Repository, StoreError
+from asyncvddk.repository.checking._verify import verify
 from tests.backup.fakes import MemoryDisk
+from tests.repository.faults import Countdown, DictStore, Killed, calm
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Coroutine
     from pathlib import Path
 
-    from typing_extensions import Buffer
-
     from asyncvddk.backup import BackupDisk, BackupProgress
-    from asyncvddk.repository import DiskEntry, Snapshot, Store
+    from asyncvddk.repository import DiskEntry, Snapshot
 
 CHUNK = 1 << 18
 CHANCE = random.Random(7)
@@ -109,7 +111,9 @@ async def test_a_list_that_lies_is_found_out(repository: Repository) -> None:
     first = await backup(repository, [disk.disk("a", change_id="1")], source="vm")
     disk.data[:] = some_data(30)
     lie = disk.disk("a", change_id="2", changed=ChangedBlocks([], since="1"))
-    snapshot = await backup(repository, [lie], source="vm")
+    notes = Notes()
+    snapshot = await backup(repository, [lie], source="vm", observer=notes)
+    assert notes.done[-1] == disk.size
     assert await stored(repository, snapshot, "a") == disk.data
     entry = snapshot.disk("a")
     assert (entry.mode, entry.mistrusted) == ("allocated", True)
@@ -171,26 +175,22 @@ async def test_bad_lists_of_disks_are_refused(repository: Repository, keys: list
     assert disk.opened == 0
 
 
-async def test_no_more_disks_are_read_at_once_than_allowed(repository: Repository) -> None:
+async def test_no_more_disks_are_open_at_once_than_allowed(repository: Repository) -> None:
     """In all, and of one host; who waits for a host keeps no other from running."""
-    running: dict[str, int] = {}
-    most: dict[str, int] = {}
-    disks = []
-    for number in range(12):
-        host = f"host{number % 2}"
+    disks = {f"{number // 6}-{number}": MemoryDisk(some_data(1)) for number in range(12)}
+    most = {"0": 0, "1": 0, "": 0}
 
-        async def count(_: Block, host: str = host) -> None:
-            for name in (host, "all"):
-                running[name] = running.get(name, 0) + 1
-                most[name] = max(most.get(name, 0), running[name])
-            await asyncio.sleep(0)
-            for name in (host, "all"):
-                running[name] -= 1
+    async def count(_: Block) -> None:
+        for host, before in most.items():
+            now = sum(disk.opened - disk.closed for key, disk in disks.items() if key.startswith(host))
+            most[host] = max(before, now)
+        await asyncio.sleep(0)
 
-        disks.append(MemoryDisk(some_data(1), before_read=count).disk(str(number), host=host))
-    await backup(repository, disks, source="vm", options=BackupOptions(jobs=3, jobs_per_host=2))
-    assert most["all"] <= 3
-    assert max(most["host0"], most["host1"]) <= 2
+    for disk in disks.values():
+        disk.before_read = count
+    wanted = [disk.disk(key, host=key[0]) for key, disk in disks.items()]
+    await backup(repository, wanted, source="vm", options=BackupOptions(jobs=3, jobs_per_host=2))
+    assert most == {"0": 2, "1": 2, "": 3}
 
 
 async def test_memory_has_a_limit_whatever_the_number_of_disks(repository: Repository) -> None:
@@ -238,37 +238,91 @@ async def test_a_cancelled_backup_leaves_no_snapshot_and_closes_its_disks(reposi
     assert await stored(repository, snapshot, "a") == disk.data
 
 
-class FullStore:
-    """A store that has no room any more after some chunks."""
-
-    def __init__(self, store: Store, room: int) -> None:
-        """Wrap a store."""
-        self._store = store
-        self.room = room
-
-    def __getattr__(self, name: str) -> object:
-        """Return what the store has."""
-        return getattr(self._store, name)
-
-    def create(self, name: str, data: Buffer, *, stable: bool = False) -> bool:
-        """Create, while there is room."""
-        if name.startswith("chunks/"):
-            self.room -= 1
-            if self.room < 0:
-                raise StoreError("no room")
-        return self._store.create(name, data, stable=stable)
-
-
-async def test_what_the_store_raises_ends_the_backup_and_is_no_disks_fault(tmp_path: Path) -> None:
+async def test_what_the_store_raises_ends_the_backup_and_is_no_disks_fault() -> None:
     """The error comes as it is; there is no snapshot, no disk is left open."""
-    await Repository.init(tmp_path / "repository", password=None, chunk_size=CHUNK)
-    store = FullStore(open_store(tmp_path / "repository"), 5)
+    store = DictStore(local=True)
+    await Repository.init(store, password=None, chunk_size=CHUNK)
+    room = Countdown(5, StoreError("no room"))
     disks = [MemoryDisk(some_data(20)) for _ in range(2)]
-    async with Repository.open(store, password=None, cache="") as repository:  # type: ignore[arg-type]
+    async with Repository.open(store, password=None, cache="") as repository:
+        store.before = lambda operation, name: room(operation, name) if name.startswith("chunks/") else None
         with pytest.raises(StoreError, match="no room"):
             await backup(repository, [disk.disk(str(n)) for n, disk in enumerate(disks)], source="vm")
         assert await repository.snapshots() == []
     assert all(disk.opened == disk.closed for disk in disks)
+
+
+async def test_chunks_that_vanish_before_the_commit_are_read_again() -> None:
+    """As when a check beside the backup puts a damaged one aside."""
+    store = DictStore(local=True)
+    await Repository.init(store, password=None, chunk_size=CHUNK)
+    disk = MemoryDisk(some_data(6))
+    async with Repository.open(store, password=None, cache="") as repository:
+        await backup(repository, [disk.disk("a")], source="vm")
+        quarantined = []
+
+        class Checker(Notes):
+            """Lets a check find a damaged chunk when the disk is done."""
+
+            def ended(self, disk: BackupDisk, result: DiskEntry | Exception) -> None:
+                """Damage and check."""
+                super().ended(disk, result)
+                store.objects[min(name for name in store.objects if name.startswith("chunks/"))] = b"damaged"
+                quarantined.append(verify(repository._vault, level=1, subset=(1, 1), quarantine=True, wanted=None))
+
+        notes = Checker()
+        snapshot = await backup(repository, [disk.disk("a")], source="other", observer=notes)
+        assert quarantined[0].quarantined == 1
+        assert disk.opened == disk.closed == 3
+        assert await stored(repository, snapshot, "a") == disk.data
+        assert (await repository.verify(2)).findings == ()
+
+
+async def test_killed_at_any_operation_of_the_store_nothing_is_lost() -> None:
+    """Earlier snapshots are whole, the next backup succeeds, and what no snapshot uses is freed."""
+    disk = MemoryDisk(some_data(3, 5))
+    store = DictStore(local=True)
+    await Repository.init(store, password=None, chunk_size=CHUNK)
+    async with Repository.open(store, password=None, cache="") as repository:
+        first = await backup(repository, [disk.disk("a")], source="vm")
+    old, before = bytes(disk.data), dict(store.objects)
+    disk.data[CHUNK : 3 * CHUNK] = some_data(2)
+    for operations in itertools.count():
+        store = DictStore(local=True, objects=before)
+        async with Repository.open(store, password=None, cache="") as repository:
+            store.before = Countdown(operations)
+            if not await is_killed(backup(repository, [disk.disk("a")], source="vm")):
+                assert operations > 10
+                break
+            store.before = calm
+        async with Repository.open(store, password=None, cache="") as repository:
+            assert (await repository.verify(2)).findings == ()
+            assert await stored(repository, first, "a") == old
+            snapshot = await backup(repository, [disk.disk("a")], source="vm")
+            assert await stored(repository, snapshot, "a") == disk.data
+            assert (await repository.verify(2)).findings == ()
+    assert disk.opened == disk.closed
+
+
+async def is_killed(task: Coroutine[object, object, object]) -> bool:
+    """Await; tell whether it ended by ``Killed``, alone or in a group."""
+    try:
+        await task
+    except BaseException as error:
+        if isinstance(error, Killed) or (isinstance(error, BaseExceptionGroup) and error.split(Killed)[1] is None):
+            return True
+        raise
+    return False
+
+
+async def test_buffers_are_used_again() -> None:
+    """Memory is taken once."""
+    buffers = Buffers(size=4096, limit=8192)
+    async with buffers.lend() as first:
+        pass
+    async with buffers.lend() as second, buffers.lend() as third:
+        assert second is first
+        assert third is not first
 
 
 class Notes:
