@@ -5,8 +5,14 @@ a stream; ``compare`` proves that what is stored is what is read. All sizes and 
 """
 
 from asyncvddk.backup._backup import BackupFailedError, BackupOptions, backup
+from asyncvddk.backup._compare import compare
 from asyncvddk.backup._disk import BackupDisk, ChangedBlocks, ReadableDisk
+from asyncvddk.backup._image import RawImage
 from asyncvddk.backup._observer import BackupObserver, BackupProgress
+from asyncvddk.backup._restore import RestoreProgress, RestoreResult, restore
+from asyncvddk.backup._sources import find_disks, raw_disk, remote_disk, vmdk_disk
+from asyncvddk.backup._targets import DiskTarget, StreamTarget, WholeTarget
+from asyncvddk.copy import RawTarget, VmdkTarget
 
 __all__ = [
     "BackupDisk",
@@ -15,6 +21,20 @@ __all__ = [
     "BackupOptions",
     "BackupProgress",
     "ChangedBlocks",
+    "DiskTarget",
+    "RawImage",
+    "RawTarget",
     "ReadableDisk",
+    "RestoreProgress",
+    "RestoreResult",
+    "StreamTarget",
+    "VmdkTarget",
+    "WholeTarget",
     "backup",
+    "compare",
+    "find_disks",
+    "raw_disk",
+    "remote_disk",
+    "restore",
+    "vmdk_disk",
 ]

@@ -1,10 +1,10 @@
 """Copies of whole disks: sparse-aware, several at once, complete under their name or not there at all."""
 
-from asyncvddk.copy._destinations import CopyJob, CopyOptions, CopyPlan, plan_copies
-from asyncvddk.copy._jobs import JOBS, CopyObserver, CopyOutcome, copy_disks
+from asyncvddk.copy._destinations import CopyJob, CopyOptions, CopyPlan, extents_among, plan_copies
+from asyncvddk.copy._jobs import JOBS, CopyObserver, CopyOutcome, copy_disks, refuse_unreadable
 from asyncvddk.copy._pipeline import CHUNK_SIZE, IN_FLIGHT, CopyProgress, CopyResult, copy_disk
 from asyncvddk.copy._places import EXISTS
-from asyncvddk.copy._sources import create_type
+from asyncvddk.copy._sources import create_type, is_vmdk
 from asyncvddk.copy._targets import RawTarget, Target, VmdkTarget
 
 __all__ = [
@@ -25,5 +25,8 @@ __all__ = [
     "copy_disk",
     "copy_disks",
     "create_type",
+    "extents_among",
+    "is_vmdk",
     "plan_copies",
+    "refuse_unreadable",
 ]

@@ -15,7 +15,7 @@ from asyncvddk.copy._sources import extents_of, files_of
 from asyncvddk.models import DiskType
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Sequence
 
 _EXTENT_NAME = re.compile(r"-(flat|delta|[sf][0-9]{3,})\.vmdk$")
 _NOWHERE = Path("/")
@@ -74,7 +74,7 @@ def plan_copies(
     missing) or ValueError (two copies of one name, a copy that would land on a file of a source, no source).
     """
     given = [Path(source) for source in sources]
-    extents = _extents_among(given)
+    extents = extents_among(given)
     disks = [path for path in given if path not in extents]
     if not disks:
         raise ValueError("no disk to copy")
@@ -106,7 +106,7 @@ def _destination(text: str, *, single: bool) -> tuple[Path, Path | None]:
     raise FileNotFoundError(errno.ENOENT, "destination folder does not exist", str(missing))
 
 
-def _extents_among(given: Iterable[Path]) -> list[Path]:
+def extents_among(given: Sequence[Path]) -> list[Path]:
     """Return those of the given paths that are extents of others, as a shell's ``*.vmdk`` gives them."""
     parts = {_identity(extent) for path in given for extent in extents_of(path)}
     return [path for path in given if (identity := _identity(path)) is not None and identity in parts]

@@ -41,6 +41,12 @@ def files_of(path: Path) -> list[Path]:
     return files
 
 
+def is_vmdk(path: Path) -> bool:
+    """Tell whether a local file begins as a VMDK does: with a descriptor or a sparse header. Raises OSError."""
+    with path.open("rb") as file:
+        return file.read(_SECTOR).startswith((_TEXT_MAGIC, _SPARSE_MAGIC))
+
+
 def create_type(path: Path) -> str | None:
     """Return the kind of a local disk as its descriptor spells it (``monolithicSparse``), if it has one."""
     match = _TYPE.search(_descriptor(path))

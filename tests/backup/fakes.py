@@ -43,7 +43,7 @@ class MemoryDisk:
 
     async def allocated_blocks(self, start: int = 0, length: int | None = None) -> AsyncIterator[Block]:
         """Iterate over what is allocated."""
-        assert (start, length) == (0, None)
+        assert (start, length) in {(0, None), (0, self.size)}
         for block in [Block(0, self.size)] if self.allocated is None else self.allocated:
             yield block
 

@@ -1,0 +1,148 @@
+"""The way back: a disk of a snapshot, or a part of it, to a target."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import TYPE_CHECKING
+
+import anyio
+
+from asyncvddk.backup._pipeline import LANES, PIECE_SIZE, first_of
+from asyncvddk.backup._targets import WholeTarget
+from asyncvddk.models import Block
+from asyncvddk.native import _memory
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Callable
+
+    from asyncvddk.backup._disk import ReadableDisk
+    from asyncvddk.copy import Target
+
+
+@dataclass(slots=True)
+class RestoreProgress:
+    """Where a restore stands. A callback gets the same object each time: take out what you keep."""
+
+    size: int
+    """Bytes of the range."""
+    bytes_done: int = 0
+    """Bytes that need no more work; ``size`` at the end."""
+    bytes_written: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class RestoreResult:
+    """What a finished restore did."""
+
+    size: int
+    """Bytes of the range."""
+    bytes_read: int
+    """Bytes taken from the repository; the others are zero."""
+    bytes_written: int
+    seconds: float
+
+
+async def restore(
+    disk: ReadableDisk,
+    target: Target | WholeTarget,
+    *,
+    start: int = 0,
+    length: int | None = None,
+    progress: Callable[[RestoreProgress], object] | None = None,
+) -> RestoreResult:
+    """Write ``length`` bytes (default: to the end) from byte ``start`` of ``disk`` to the same place of ``target``.
+
+    ``disk`` is mostly a ``SnapshotDisk``: every byte comes from a chunk whose content has the id that the index names,
+    and the index has the id of the snapshot's root, so what ends well is the whole disk of that moment, bit for bit. A
+    new target (``RawTarget``, ``VmdkTarget``) gets no zeros; others (``DiskTarget``, ``StreamTarget``) get all.
+
+    Memory: four pieces of 4 MiB, and the cache of ``disk``. ``progress`` is called on the event loop, must not block.
+    Raises ValueError (the range leaves the disk, or does not fit on the target) before anything is written,
+    DamagedError and ObjectMissingError with the range that is lost, and what the target raises. Cancelled, or after an
+    error, reads and writes under way are waited for; the target is incomplete.
+    """
+    length = disk.size - start if length is None else length
+    if start < 0 or length < 0 or start + length > disk.size:
+        raise ValueError(f"start={start}, length={length}: outside a disk of {disk.size} bytes")
+    ordered = False
+    if isinstance(target, WholeTarget):
+        target.check(start, length)
+        ordered = target.ordered
+    began = time.perf_counter()
+    run = _Restore(disk, target, start, length, progress)
+    try:
+        async with anyio.create_task_group() as lanes:
+            for _ in range(1 if ordered else LANES):
+                lanes.start_soon(run.lane)
+    except BaseExceptionGroup as group:
+        raise first_of(group) from None
+    state = run.state
+    return RestoreResult(state.size, run.read, state.bytes_written, time.perf_counter() - began)
+
+
+class _Restore:
+    """State shared by the lanes of one restore; only the loop's thread touches it."""
+
+    def __init__(
+        self,
+        disk: ReadableDisk,
+        target: Target | WholeTarget,
+        start: int,
+        length: int,
+        progress: Callable[[RestoreProgress], object] | None,
+    ) -> None:
+        self.state = RestoreProgress(length)
+        self.read = 0
+        self._disk = disk
+        self._target = target
+        self._progress = progress
+        self._pieces = pieces(disk, start, length, holes=isinstance(target, WholeTarget))
+        self._turn = anyio.Lock()
+        self._start = start
+
+    async def lane(self) -> None:
+        """Take the next piece until none is left."""
+        buffer = _memory.new_pages(PIECE_SIZE)
+        while True:
+            async with self._turn:
+                piece = await anext(self._pieces, None)
+            if piece is None:
+                break
+            data = buffer[: piece.length]
+            await self._disk.readinto_at(piece.offset, data)
+            written = await self._target.write(piece.offset, data)
+            self.read += piece.length
+            self.state.bytes_written += written
+            self.state.bytes_done = max(self.state.bytes_done, piece.end - self._start)
+            self._tell()
+        self.state.bytes_done = self.state.size
+        self._tell()
+
+    def _tell(self) -> None:
+        if self._progress is not None:
+            self._progress(self.state)
+
+
+async def pieces(disk: ReadableDisk, start: int, length: int, *, holes: bool) -> AsyncIterator[Block]:
+    """Iterate over a range of a disk in pieces, ascending; without ``holes`` only over what is allocated.
+
+    Pieces end where multiples of their size do, so that no chunk is read twice.
+    """
+    if holes:
+        for piece in _cut(Block(start, length)):
+            yield piece
+        return
+    async for block in disk.allocated_blocks(start, length):
+        for piece in _cut(block):
+            yield piece
+
+
+def _cut(block: Block) -> list[Block]:
+    cuts = [
+        block.offset,
+        *range(block.offset - block.offset % PIECE_SIZE + PIECE_SIZE, block.end, PIECE_SIZE),
+        block.end,
+    ]
+    return [Block(first, end - first) for first, end in pairwise(cuts) if end > first]

@@ -1,0 +1,225 @@
+"""The way back, through real disks: what was backed up is what is restored, whatever it goes to."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import random
+import shutil
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING
+
+import anyio
+import pytest
+
+from asyncvddk import CreateParams, Vddk
+from asyncvddk.backup import (
+    DiskTarget,
+    RawImage,
+    RawTarget,
+    StreamTarget,
+    VmdkTarget,
+    backup,
+    compare,
+    find_disks,
+    restore,
+)
+from asyncvddk.models import Block
+from asyncvddk.repository import DamagedError, Repository
+from tests.backup.fakes import MemoryDisk
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+    from pathlib import Path
+
+    from asyncvddk.repository import SnapshotDisk
+
+CHANCE = random.Random(3)
+SIZE = 24 << 20
+PASSWORD = "correct horse"  # noqa: S105  (opens nothing else)
+NO_QEMU = not os.environ.get("CI") and shutil.which("qemu-img") is None
+
+
+def image(path: Path, size: int = SIZE) -> bytes:
+    """Make a raw image with some data between holes; return its bytes."""
+    data = bytearray(size)
+    for start in (start for start in (0, 3 << 20, (11 << 20) + 512, size - 700) if start < size):
+        length = min(700_000, size - start)
+        data[start : start + length] = CHANCE.randbytes(length)
+    with path.open("wb") as file:
+        file.truncate(size)
+        for start in range(0, size, 4096):
+            if any(page := data[start : start + 4096]):
+                file.seek(start)
+                file.write(page)
+    return bytes(data)
+
+
+async def qemu_img(folder: Path, *arguments: str) -> bytes:
+    """Run qemu-img in a folder; return what it says."""
+    done = await anyio.run_process(["qemu-img", *arguments], cwd=folder)
+    return done.stdout
+
+
+@asynccontextmanager
+async def backed_up(folder: Path, name: str) -> AsyncIterator[tuple[Vddk, Repository, SnapshotDisk]]:
+    """Back up the disk ``name``, and open it in its snapshot."""
+    await Repository.init(folder / "repository", password=PASSWORD, chunk_size=1 << 18)
+    async with Vddk() as vddk, Repository.open(folder / "repository", password=PASSWORD, cache="") as repository:
+        [disk] = find_disks(vddk, [folder / name])
+        snapshot = await backup(repository, [disk], source="here")
+        async with await repository.open_disk(snapshot, disk.key) as stored:
+            yield vddk, repository, stored
+
+
+async def test_a_raw_image_comes_back_sparse_and_bit_for_bit(tmp_path: Path) -> None:
+    """Its holes are neither read nor written."""
+    data = image(tmp_path / "a.img", SIZE + 333)
+    async with backed_up(tmp_path, "a.img") as (_, _, disk), RawTarget(tmp_path / "b.img", disk.size) as target:
+        result = await restore(disk, target)
+    assert (tmp_path / "b.img").read_bytes() == data
+    assert (tmp_path / "b.img").stat().st_blocks * 512 < SIZE // 2
+    assert result.bytes_read < SIZE // 2
+
+
+@pytest.mark.skipif(NO_QEMU, reason="qemu-img is missing")
+async def test_a_vmdk_of_qemu_img_comes_back_as_a_vmdk(tmp_path: Path) -> None:
+    """qemu-img finds the two identical; so do we."""
+    image(tmp_path / "a.img")
+    await qemu_img(tmp_path, "convert", "-O", "vmdk", "a.img", "a.vmdk")
+    async with backed_up(tmp_path, "a.vmdk") as (vddk, _, disk):
+        async with VmdkTarget(vddk, tmp_path / "b.vmdk", CreateParams(size=disk.size)) as target:
+            await restore(disk, target)
+        async with vddk.open_disk(str(tmp_path / "b.vmdk")) as back:
+            assert await compare(disk, back) == []
+    assert b"identical" in await qemu_img(tmp_path, "compare", "a.img", "b.vmdk")
+
+
+async def test_an_existing_disk_gets_only_what_differs_and_zeros_too(tmp_path: Path) -> None:
+    """A disk that went on since the backup is brought back; a piece that is as it was is not written."""
+    image(tmp_path / "a.img")
+    async with backed_up(tmp_path, "a.img") as (vddk, _, disk):
+        async with vddk.connect() as connection:
+            await connection.create(str(tmp_path / "c.vmdk"), CreateParams(size=disk.size))
+        async with vddk.open_disk(str(tmp_path / "c.vmdk"), read_only=False) as existing:
+            await restore(disk, DiskTarget(existing))
+            await existing.write_at(20 << 20, b"this was zero")
+            assert await compare(disk, existing) == [Block(20 << 20, 512)]
+            result = await restore(disk, DiskTarget(existing, only_different=True))
+            assert result.bytes_written == 4 << 20
+            assert await compare(disk, existing) == []
+
+
+async def test_a_disk_that_is_too_small_is_refused_before_it_is_written(tmp_path: Path) -> None:
+    """Nothing of it changes."""
+    async with Vddk() as vddk:
+        async with vddk.connect() as connection:
+            await connection.create(str(tmp_path / "c.vmdk"), CreateParams(size=1 << 20))
+        async with vddk.open_disk(str(tmp_path / "c.vmdk"), read_only=False) as existing:
+            with pytest.raises(ValueError, match="do not fit on a disk of 1048576 bytes"):
+                await restore(MemoryDisk(bytearray(b"1" * (2 << 20))), DiskTarget(existing))
+            assert [block async for block in existing.allocated_blocks()] == []
+
+
+async def test_a_stream_gets_a_range_in_order(tmp_path: Path) -> None:
+    """Any offset and length, zeros included."""
+    data = image(tmp_path / "a.img")
+    start, length = (3 << 20) - 5, (9 << 20) + 77
+    async with backed_up(tmp_path, "a.img") as (_, _, disk):
+        with (tmp_path / "out").open("wb") as out:
+            result = await restore(disk, StreamTarget(out.fileno()), start=start, length=length)
+        for bad in ((-1, 5), (0, disk.size + 1), (disk.size, 1)):
+            with pytest.raises(ValueError, match="outside a disk"):
+                await restore(disk, StreamTarget(-1), start=bad[0], length=bad[1])
+    assert (tmp_path / "out").read_bytes() == data[start : start + length]
+    assert result.bytes_written == length
+
+
+async def test_a_damaged_chunk_fails_the_restore_and_leaves_no_file(tmp_path: Path) -> None:
+    """The error names the object; a half-written image never appears under its name."""
+    image(tmp_path / "a.img")
+    async with backed_up(tmp_path, "a.img") as (_, _, disk):
+        for chunk in (tmp_path / "repository" / "chunks").rglob("*"):
+            if chunk.is_file():
+                chunk.chmod(0o600)
+                stored = bytearray(chunk.read_bytes())
+                stored[len(stored) // 2] ^= 1
+                chunk.write_bytes(stored)
+        with pytest.raises(DamagedError, match="chunks/"):
+            async with RawTarget(tmp_path / "b.img", disk.size) as target:
+                await restore(disk, target)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["a.img", "repository"]
+
+
+async def test_a_cancelled_restore_leaves_no_file(tmp_path: Path) -> None:
+    """Reads under way are waited for."""
+    reached = asyncio.Event()
+
+    async def stop(_: Block) -> None:
+        reached.set()
+        await asyncio.Event().wait()
+
+    async def run() -> None:
+        async with RawTarget(tmp_path / "b.img", 1 << 20) as target:
+            await restore(MemoryDisk(bytearray(1 << 20), before_read=stop), target)
+
+    task = asyncio.create_task(run())
+    await reached.wait()
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    assert list(tmp_path.iterdir()) == []
+
+
+async def test_two_disks_differ_where_they_do() -> None:
+    """In whole sectors, neighbours as one, across pieces; disks of two sizes are not compared."""
+    data = bytearray(CHANCE.randbytes((9 << 20) + 100))
+    other = bytearray(data)
+    other[(4 << 20) - 1] ^= 1
+    other[4 << 20] ^= 1
+    other[-1] ^= 1
+    one, two = MemoryDisk(data), MemoryDisk(other)
+    assert await compare(one, two) == [Block((4 << 20) - 512, 1024), Block(9 << 20, 100)]
+    assert await compare(one, MemoryDisk(data)) == []
+    with pytest.raises(ValueError, match="not the same disk"):
+        await compare(one, MemoryDisk(bytearray(5)))
+
+
+async def test_a_folder_is_searched_for_disks(tmp_path: Path) -> None:
+    """Extents and hidden files are none; a file is what it begins with; a missing one is told when it is opened."""
+    async with Vddk() as vddk:
+        image(tmp_path / "raw.img", 1 << 20)
+        async with vddk.connect() as connection:
+            await connection.create(str(tmp_path / "flat.vmdk"), CreateParams(size=1 << 20))
+        shutil.copy(tmp_path / "raw.img", tmp_path / ".hidden.img")
+        (tmp_path / "notes.txt").write_text("no disk")
+        found = find_disks(vddk, [tmp_path])
+        assert [disk.name for disk in found] == ["flat.vmdk", "raw.img"]
+        for disk in found:
+            async with disk.opened() as opened:
+                assert opened.size == 1 << 20
+        [missing] = find_disks(vddk, [tmp_path / "gone.vmdk"])
+        with pytest.raises(FileNotFoundError, match=r"gone\.vmdk"):
+            async with missing.opened():
+                pass
+        (tmp_path / "empty").mkdir()
+        with pytest.raises(FileNotFoundError, match=r"no disk .* in this folder"):
+            find_disks(vddk, [tmp_path / "empty"])
+
+
+async def test_what_is_no_image_is_refused_with_its_name(tmp_path: Path) -> None:
+    """A folder, a pipe, an empty file; a file that is cut while it is read; reads outside of it."""
+    os.mkfifo(tmp_path / "pipe")
+    (tmp_path / "empty").touch()
+    for name in (".", "pipe", "empty", "gone"):
+        with pytest.raises(OSError, match=str(tmp_path)):
+            async with RawImage(tmp_path / name):
+                pass
+    (tmp_path / "a.img").write_bytes(b"1" * 5000)
+    async with RawImage(tmp_path / "a.img") as disk:
+        assert await disk.read_at(4999, 1) == b"1"
+        with pytest.raises(ValueError, match="outside a disk of 5000 bytes"):
+            await disk.read_at(4999, 2)
+        os.truncate(tmp_path / "a.img", 100)
+        with pytest.raises(OSError, match="ends at byte 100"):
+            await disk.read_at(0, 5000)
