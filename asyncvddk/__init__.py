@@ -86,7 +86,7 @@ from asyncvddk.disks._access import Access
 from asyncvddk.disks._connection import Connection
 from asyncvddk.disks._disk import AsyncDisk
 from asyncvddk.disks._library import Vddk
-from asyncvddk.disks._metadata import DiskMetadata
+from asyncvddk.disks._metadata import DiskMetadata, ReadableMetadata
 from asyncvddk.disks._opening import Opening
 from asyncvddk.disks._operation import Operation
 from asyncvddk.disks._retry import RetryPolicy
@@ -178,6 +178,7 @@ __all__ = [
     "OperationCancelledError",
     "OutOfMemoryError",
     "OutOfRangeError",
+    "ReadableMetadata",
     "RetryPolicy",
     "RetryingDisk",
     "Secret",

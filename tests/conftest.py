@@ -29,7 +29,7 @@ def _threads() -> set[str]:
     for task in Path("/proc/self/task").iterdir():
         try:
             names.add((task / "comm").read_text().strip())
-        except FileNotFoundError:
+        except (FileNotFoundError, ProcessLookupError):
             continue  # it ended while we looked
     return {name for name in names if name.startswith(("vddk-", "to ", "sync "))}
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from typing import TYPE_CHECKING, Final, TypeVar, overload
 
 from asyncvddk.errors import MetadataKeyError, NativeError
@@ -17,13 +18,12 @@ D = TypeVar("D")
 _TOO_SMALL: Final = 24  # VIX_E_BUFFER_TOOSMALL: the answer to asking for the length
 
 
-class DiskMetadata:
-    """The disk database: what a disk keeps besides its data. Found as ``AsyncDisk.metadata``.
+class ReadableMetadata(ABC):
+    """The reading half of the disk database: found as ``RetryingDisk.metadata``; ``DiskMetadata`` has it, too.
 
     ::
 
-        await disk.metadata.set("backup.last", "2026-11-27")
-        print(await disk.metadata["backup.last"], await disk.metadata.get("no.such"))
+        print(await disk.metadata["uuid"], await disk.metadata.get("no.such"))
         async for key in disk.metadata:
             print(key)
 
@@ -31,15 +31,9 @@ class DiskMetadata:
     others are yours. Values are text; bytes that are no UTF-8 come as surrogates and go back as they came. Nothing is
     stored here: each method asks the library. A child shows its parents' entries where it has none of its own.
 
-    There is no deletion: VDDK has none, and an empty value is the nearest to it.
-
     All methods raise ClosedError and NativeError by code; ValueError for a key that is empty or for an embedded NUL,
-    before anything is called. Cancellation: as ``AsyncDisk``.
+    before anything is called. Cancellation: as of the disk.
     """
-
-    def __init__(self, call: HandleCall) -> None:
-        """Belongs to ``AsyncDisk``."""
-        self._call = call
 
     def __getitem__(self, key: str) -> Awaitable[str]:
         """Return an awaitable of the value. Raises MetadataKeyError, a KeyError, when it is awaited."""
@@ -62,7 +56,7 @@ class DiskMetadata:
 
     async def keys(self) -> list[str]:
         """Return all keys, in the library's order."""
-        return list(_marshal.metadata_keys(await _sized(self._call, "GetMetadataKeys", keep=None)))
+        return await self._keys()
 
     async def __aiter__(self) -> AsyncIterator[str]:
         """Iterate over the keys that are there at the start."""
@@ -77,6 +71,37 @@ class DiskMetadata:
         """Return a copy of all keys with their values."""
         return dict(await self.items())
 
+    @abstractmethod
+    async def _keys(self) -> list[str]:
+        """Ask for all keys."""
+
+    @abstractmethod
+    async def _read(self, key: str) -> str:
+        """Ask for a value."""
+
+
+class DiskMetadata(ReadableMetadata):
+    """The disk database: what a disk keeps besides its data. Found as ``AsyncDisk.metadata``.
+
+    ::
+
+        await disk.metadata.set("backup.last", "2026-11-27")
+        print(await disk.metadata["backup.last"], await disk.metadata.get("no.such"))
+        async for key in disk.metadata:
+            print(key)
+
+    What keys and values are, and how entries are read: see ``ReadableMetadata``.
+
+    There is no deletion: VDDK has none, and an empty value is the nearest to it.
+
+    All methods raise ClosedError and NativeError by code; ValueError for a key that is empty or for an embedded NUL,
+    before anything is called. Cancellation: as ``AsyncDisk``.
+    """
+
+    def __init__(self, call: HandleCall) -> None:
+        """Belongs to ``AsyncDisk``."""
+        self._call = call
+
     async def set(self, key: str, value: str) -> None:
         """Create or replace an entry. Raises AccessDeniedError: the disk is open for reading only."""
         await self.update({key: value})
@@ -86,17 +111,20 @@ class DiskMetadata:
 
         All are checked before the first is written.
         """
-        for texts in [(_key(key), _text(value, "value")) for key, value in entries.items()]:
+        for texts in [(check_key(key), _text(value, "value")) for key, value in entries.items()]:
             await self._call("WriteMetadata", *map(_memory.bytes_address, texts), keep=texts)
 
+    async def _keys(self) -> list[str]:
+        return list(_marshal.metadata_keys(await _sized(self._call, "GetMetadataKeys", keep=None)))
+
     async def _read(self, key: str) -> str:
-        native = _key(key)
+        native = check_key(key)
         data = await _sized(self._call, "ReadMetadata", _memory.bytes_address(native), keep=native)
         return data.split(b"\0", 1)[0].decode("utf-8", "surrogateescape")
 
 
-def _key(key: str) -> bytes:
-    """Return a key for C."""
+def check_key(key: str) -> bytes:
+    """Return a key for C. Raises ValueError: it is empty, or has a NUL in it."""
     if not key:
         raise ValueError("key: it is empty")
     return _text(key, "key")

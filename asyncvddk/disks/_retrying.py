@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import copy
-from typing import TYPE_CHECKING, Final, TypeVar
+from typing import TYPE_CHECKING, Final, Protocol, TypeVar
 
 from asyncvddk._events import Events
 from asyncvddk.disks import _sectors
 from asyncvddk.disks._closing import CloseOnce, undo
+from asyncvddk.disks._metadata import ReadableMetadata, check_key
 from asyncvddk.disks._ranges import RangeLocks
 from asyncvddk.disks._retry import Tries
 from asyncvddk.disks._stream import CHUNK_SIZE, DiskStream
@@ -107,6 +108,11 @@ class RetryingDisk:
     def closed(self) -> bool:
         """True once ``aclose`` has begun."""
         return self._closing.begun
+
+    @property
+    def metadata(self) -> ReadableMetadata:
+        """The disk database for reading: ``await disk.metadata["uuid"]``, ...; each call is tried again by itself."""
+        return _RetryingMetadata(self._tried)
 
     async def info(self) -> DiskInfo:
         """As ``AsyncDisk.info``."""
@@ -312,6 +318,26 @@ class RetryingDisk:
             self._outcome.set_result(None)  # the task was cancelled before it began
         self._owned.push(self._disk.aclose)
         await self._owned.aclose()
+
+
+class _Tried(Protocol):
+    """Makes a call, again if need be."""
+
+    def __call__(self, what: str, call: Callable[[AsyncDisk], Awaitable[T]], /) -> Awaitable[T]: ...
+
+
+class _RetryingMetadata(ReadableMetadata):
+    """The disk database of whichever disk is open."""
+
+    def __init__(self, tried: _Tried) -> None:
+        self._tried = tried
+
+    async def _keys(self) -> list[str]:
+        return await self._tried("metadata", lambda disk: disk.metadata.keys())
+
+    async def _read(self, key: str) -> str:
+        check_key(key)  # before anything is connected again
+        return await self._tried("metadata", lambda disk: disk.metadata[key])
 
 
 def _of_ones_own(error: Exception) -> Exception:

@@ -17,6 +17,7 @@ from asyncvddk import (
     ConnectionFailedError,
     CreateParams,
     DiskChangedError,
+    MetadataKeyError,
     OutOfMemoryError,
     RetryingDisk,
     RetryPolicy,
@@ -228,6 +229,44 @@ async def test_allocated_blocks_go_on_behind_the_last_one(stub: Stub) -> None:
 
 async def _blocks(disk: RetryingDisk) -> list[Block]:
     return [block async for block in disk.allocated_blocks()]
+
+
+async def test_metadata_is_read_on_over_a_new_connection(stub: Stub) -> None:
+    """Keys and values are calls of their own: each is made again by itself."""
+    async with opened(stub, RECONNECT, read_only=False) as disk:
+        await disk._disk.metadata.update({"one": "1", "two": "2"})
+        for name in ("GetMetadataKeys", "ReadMetadata"):
+            with stub.gate(name) as gate:
+                stub.fail(name, LOST)
+                asking = await started(disk.metadata.as_dict())
+                await let_it_fail(stub, gate, name)
+                assert await asking == {"one": "1", "two": "2"}
+        assert stub.calls("ConnectEx") == 3
+        stub.fail("ReadMetadata", NO_MEMORY)
+        with pytest.raises(OutOfMemoryError) as caught:
+            await disk.metadata["one"]
+        assert len(caught.value.__notes__) == 2
+        assert stub.calls("ConnectEx") == 3
+        metadata = disk.metadata
+    with pytest.raises(ClosedError, match=r"RetryingDisk\.metadata"):
+        await metadata.keys()
+    assert stub.balanced()
+
+
+async def test_missing_entry_is_an_answer_and_a_wrong_key_no_reason_to_connect_again(stub: Stub) -> None:
+    """Neither is tried again; the answer is that of the new connection."""
+    async with opened(stub, RECONNECT, read_only=False) as disk:
+        asked = stub.calls("ReadMetadata")
+        assert await disk.metadata.get("no.such", 7) == 7
+        assert stub.calls("ReadMetadata") == asked + 1
+        disk._lost = True
+        with pytest.raises(ValueError, match="key"):
+            await disk.metadata[""]
+        assert stub.calls("ConnectEx") == 1
+        with pytest.raises(MetadataKeyError):
+            await disk.metadata["no.such"]
+        assert stub.calls("ConnectEx") == 2
+    assert stub.balanced()
 
 
 async def test_cancelled_reader_takes_nobodys_new_connection_away(stub: Stub) -> None:

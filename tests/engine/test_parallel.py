@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from asyncvddk.engine import build
+from tests.compiling import objects
 from tests.engine.craft import Sparse, descriptor, flat, flat_line
 from tests.engine.driver import LOADER_ENVIRONMENT, SECTOR
 
@@ -45,20 +46,25 @@ def programs(
     folder = tmp_path_factory.mktemp("parallel")
     linked = [str(library), f"-Wl,-rpath,{library.parent}"]
     if request.param:
-        sources = [str(path) for path in sorted((build.PACKAGE / build.ENGINE.sources).rglob("*.c"))]
-        linked = [str(folder / "engine.so")]
-        compile_c(gcc, folder / "engine.so", "-shared", f"-fsanitize={request.param}", *sources)
-        linked.insert(0, f"-fsanitize={request.param}")
+        sanitize = f"-fsanitize={request.param}"
+        sources = sorted((build.PACKAGE / build.ENGINE.sources).rglob("*.c"))
+        compiled = objects([gcc, *flags(), sanitize], sources, folder / "objects")
+        linked = [sanitize, str(folder / "engine.so")]
+        compile_c(gcc, folder / "engine.so", "-shared", sanitize, *compiled)
     for name in ("parallel", "attaching"):
         compile_c(gcc, folder / name, str(HERE / f"{name}.c"), *linked)
     return Programs(folder, ROUNDS[request.param])
 
 
-def compile_c(gcc: str, target: Path, *arguments: str) -> None:
-    """Compile with all warnings."""
+def flags() -> list[str]:
+    """Return the flags of every compilation: all warnings, the engine's headers."""
     includes = [f"-I{build.PACKAGE / part}" for part in (build.ENGINE.sources, *build.ENGINE.headers)]
-    flags = [*build.COMMON_FLAGS, *build.SANITIZE_FLAGS, *build.WARNING_FLAGS, '-DENGINE_VERSION="test"', *includes]
-    subprocess.run([gcc, *flags, *arguments, "-ldl", "-o", str(target)], check=True)
+    return [*build.COMMON_FLAGS, *build.SANITIZE_FLAGS, *build.WARNING_FLAGS, '-DENGINE_VERSION="test"', *includes]
+
+
+def compile_c(gcc: str, target: Path, *arguments: str) -> None:
+    """Compile and link with all warnings."""
+    subprocess.run([gcc, *flags(), *arguments, "-ldl", "-o", str(target)], check=True)
 
 
 def make_sparse(folder: Path) -> Path:

@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from asyncvddk.engine import build
+from tests.compiling import objects
 from tests.fuzz import seeds
 
 HERE = Path(__file__).parent
@@ -45,7 +46,8 @@ def compile_harness(clang: str, folder: Path) -> Path:
     includes = [f"-I{build.PACKAGE / part}" for part in (build.ENGINE.sources, *build.ENGINE.headers)]
     flags = ["-std=c17", "-D_GNU_SOURCE=", "-pthread", "-O1", "-g", "-fno-omit-frame-pointer"]
     flags += [SANITIZE, "-fno-sanitize-recover=all", '-DENGINE_VERSION="fuzz"']
-    subprocess.run([clang, *flags, *includes, *sources, "-ldl", "-o", program], check=True)
+    compiled = objects([clang, *flags, *includes], sources, folder / "objects")
+    subprocess.run([clang, SANITIZE, "-pthread", *compiled, "-ldl", "-o", program], check=True)
     return program
 
 

@@ -57,6 +57,7 @@ from asyncvddk import (
     OperationCancelledError,
     OutOfMemoryError,
     OutOfRangeError,
+    ReadableMetadata,
     RetryingDisk,
     RetryPolicy,
     Secret,
@@ -167,6 +168,10 @@ async def library(params: ConnectParams) -> None:
         assert_type(await vddk.connect(), Connection)
         assert_type(vddk.open_disk("x"), Opening[AsyncDisk])
         assert_type(vddk.open_disk("x", retry=RetryPolicy(reconnect=True)), Opening[RetryingDisk])
+        async with vddk.open_disk("x", retry=RetryPolicy()) as retrying:
+            assert_type(retrying.metadata, ReadableMetadata)
+            assert_type(await retrying.metadata.get("uuid"), str | None)
+            await retrying.metadata.set("uuid", "60 00")  # type: ignore[attr-defined]
         vddk.open_disk(b"x")  # type: ignore[call-overload]
         async with vddk.access(params, "backup") as access:
             assert_type(access, Access)
