@@ -21,7 +21,7 @@ def make_app(command: str | None) -> App:
     """
     app = App(
         name="asyncvddk",
-        help="Virtual disks (VMDK) through VDDK's interface: copy, look at, create.",
+        help="Virtual disks (VMDK) through VDDK's interface: copy, look at, create, back up, restore.",
         version=__version__,
         help_format="markdown",
         exit_on_error=False,
@@ -55,6 +55,8 @@ _COMMANDS = {
     "info": ("DISK", "Show what a disk is."),
     "map": ("DISK", "List the areas of a disk that were ever written."),
     "create": ("PATH --size SIZE", "Make a disk of zeros, or with example data."),
+    "init": ("--repo PLACE", "Make a repository for backups, in a folder or a bucket."),
+    "snapshots": ("", "List the snapshots of a repository."),
 }
 """Command: its usage, and its purpose for the list of commands."""
 

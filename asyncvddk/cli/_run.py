@@ -30,8 +30,28 @@ EXPECTED = (OSError, VddkError, ValueError, MemoryError)
 """Errors that say themselves what is wrong; all others are bugs and keep their traceback."""
 
 
+_STATUS = {
+    "RepositoryNotFoundError": _exit.NO_REPOSITORY,
+    "RepositoryBusyError": _exit.LOCKED,
+    "WrongPasswordError": _exit.WRONG_PASSWORD,
+}
+"""By name: a command that has nothing to do with repositories does not load what they need."""
+
+
 def run_with_library(command: Callable[[Vddk], Awaitable[int]], common: Common) -> int:
     """Load the library, await ``command`` with it, and return its exit status, or that of what ended it."""
+
+    async def inside() -> int:
+        from asyncvddk.disks._library import Vddk  # noqa: PLC0415  (so that usage errors and --help need no library)
+
+        async with Vddk(libdir=common.libdir, config=common.config) as vddk:
+            return await command(vddk)
+
+    return run_command(inside, common)
+
+
+def run_command(command: Callable[[], Awaitable[int]], common: Common) -> int:
+    """Await ``command`` and return its exit status, or that of what ended it."""
     if common.verbose or "structlog" in sys.modules:
         _configure_logs(verbose=common.verbose)
     else:
@@ -46,19 +66,17 @@ def say_error(error: Exception, *, debug: bool) -> None:
     say(f"asyncvddk: {describe(error)}")
 
 
-async def _main(command: Callable[[Vddk], Awaitable[int]], common: Common) -> int:
-    """Await the command inside the library, under the signals that end it."""
-    from asyncvddk.disks._library import Vddk  # noqa: PLC0415  (so that usage errors and --help need no library)
-
+async def _main(command: Callable[[], Awaitable[int]], common: Common) -> int:
+    """Await the command under the signals that end it."""
     status = _exit.FAILED
     with _ended_by_signals() as caught:
         try:
-            async with Vddk(libdir=common.libdir, config=common.config) as vddk:
-                status = await command(vddk)
+            status = await command()
         except BrokenPipeError:
             raise
         except EXPECTED as error:
             say_error(error, debug=common.debug)
+            status = _STATUS.get(type(error).__name__, _exit.FAILED)
     return _exit.SIGNALLED + caught[0] if caught else status
 
 
