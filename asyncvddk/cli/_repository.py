@@ -79,7 +79,7 @@ def run_with_repository(
         async with place.opened(read_only=read_only) as repository:
             return await command(repository)
 
-    return run_command(inside, place)
+    return run_command(inside, place, logs=True)
 
 
 def first_line(file: Path) -> str:

@@ -50,9 +50,12 @@ def run_with_library(command: Callable[[Vddk], Awaitable[int]], common: Common) 
     return run_command(inside, common)
 
 
-def run_command(command: Callable[[], Awaitable[int]], common: Common) -> int:
-    """Await ``command`` and return its exit status, or that of what ended it."""
-    if common.verbose or "structlog" in sys.modules:
+def run_command(command: Callable[[], Awaitable[int]], common: Common, *, logs: bool = False) -> int:
+    """Await ``command`` and return its exit status, or that of what ended it.
+
+    ``logs``: it loads structlog in any case, as all that has to do with repositories does.
+    """
+    if logs or common.verbose or "structlog" in sys.modules:
         _configure_logs(verbose=common.verbose)
     else:
         configure_before_first(lambda: _configure_logs(verbose=False))
@@ -122,10 +125,10 @@ def _configure_logs(*, verbose: bool) -> None:
 
 
 def _render_warning(logger: object, level: str, event: EventDict) -> str:
-    """Render a warning; drop those from the library's own threads: the error that they go with is told anyway."""
+    """Render a warning; drop what is told as an error anyway: by the library's own threads, or of a failed disk."""
     import structlog  # noqa: PLC0415
 
-    if event.get("connection", "") is None:
+    if event.get("connection", "") is None or event.get("event") == "disk_failed":
         raise structlog.DropEvent
     return _render(logger, level, event)
 

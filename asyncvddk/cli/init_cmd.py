@@ -37,7 +37,7 @@ def init(*, chunk_size: Annotated[int, size_parameter(show_default=False)] = 1 <
         _tell(found.url, config, json=place.json)
         return _exit.DONE
 
-    return run_command(command, place)
+    return run_command(command, place, logs=True)
 
 
 def _tell(url: str, config: Config, *, json: bool) -> None:
