@@ -58,6 +58,11 @@ _COMMANDS = {
     "init": ("--repo PLACE", "Make a repository for backups, in a folder or a bucket."),
     "backup": ("DISK...", "Back up disks into a repository, several at once; only what is new is stored."),
     "snapshots": ("", "List the snapshots of a repository."),
+    "restore": (
+        "SNAPSHOT [KEY...] --to PLACE",
+        "Write disks of a snapshot to images, VMDKs, an existing disk, or stdout.",
+    ),
+    "dump": ("SNAPSHOT KEY", "Write bytes of a snapshot's disk to stdout."),
 }
 """Command: its usage, and its purpose for the list of commands."""
 
