@@ -95,8 +95,7 @@ def restore(  # noqa: PLR0913  (the options of a command)
     _check_place(to, into, only_different=only_different)
     if (into or to == _STDOUT) and (format or sync or disk_type != "monolithicSparse"):
         raise CycloptsError(msg="--format, --disk-type and --sync are for new files")
-    vmdk, kind = format_and_type(to or "", format, disk_type)
-    options = CopyOptions(vmdk=vmdk, disk_type=kind, overwrite=force, sync=sync)
+    options = CopyOptions(*format_and_type(to or "", format, disk_type), overwrite=force, sync=sync)
     stdout = stdout_for_bytes(json=place.json) if to == _STDOUT else None
     what = _What(keys, to or "", into, stdout, options, only_different)
 
