@@ -21,7 +21,7 @@ def make_app(command: str | None) -> App:
     """
     app = App(
         name="asyncvddk",
-        help="Virtual disks (VMDK) through VDDK's interface: copy, look at, create.",
+        help="Virtual disks (VMDK) through VDDK's interface: copy, look at, create, back up, restore.",
         version=__version__,
         help_format="markdown",
         exit_on_error=False,
@@ -55,6 +55,14 @@ _COMMANDS = {
     "info": ("DISK", "Show what a disk is."),
     "map": ("DISK", "List the areas of a disk that were ever written."),
     "create": ("PATH --size SIZE", "Make a disk of zeros, or with example data."),
+    "init": ("--repo PLACE", "Make a repository for backups, in a folder or a bucket."),
+    "backup": ("DISK...", "Back up disks into a repository, several at once; only what is new is stored."),
+    "snapshots": ("", "List the snapshots of a repository."),
+    "restore": (
+        "SNAPSHOT [KEY...] --to PLACE",
+        "Write disks of a snapshot to images, VMDKs, an existing disk, or stdout.",
+    ),
+    "dump": ("SNAPSHOT KEY", "Write bytes of a snapshot's disk to stdout."),
 }
 """Command: its usage, and its purpose for the list of commands."""
 

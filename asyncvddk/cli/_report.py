@@ -13,9 +13,9 @@ if TYPE_CHECKING:
 
     from asyncvddk.copy import CopyJob, CopyOutcome, CopyProgress, CopyResult
 
-_JSON_EVERY_S: Final = 0.2
-_LINE_EVERY_S: Final = 5.0
-_LINE_EVERY_PART: Final = 0.1
+JSON_EVERY_S: Final = 0.2
+LINE_EVERY_S: Final = 5.0
+LINE_EVERY_PART: Final = 0.1
 
 
 class Reporter(Protocol):
@@ -87,7 +87,7 @@ class LineReporter(QuietReporter):
         """Say how far it is after every tenth, but not more often than every five seconds."""
         told_at, told = self._told[job]
         part = progress.bytes_done / progress.size
-        if part - told >= _LINE_EVERY_PART and time.monotonic() - told_at >= _LINE_EVERY_S:
+        if part - told >= LINE_EVERY_PART and time.monotonic() - told_at >= LINE_EVERY_S:
             self._told[job] = (time.monotonic(), part)
             say(f"{job.source}: {part:.0%}, {format_size(progress.bytes_read)} read")
 
@@ -117,7 +117,7 @@ class JsonReporter(QuietReporter):
     def progressed(self, job: CopyJob, progress: CopyProgress) -> None:
         """Write ``progress``, at most five times a second and disk; the first chunk is always told."""
         now = time.monotonic()
-        if now - self._told.get(job, 0.0) < _JSON_EVERY_S:
+        if now - self._told.get(job, 0.0) < JSON_EVERY_S:
             return
         self._told[job] = now
         emit(

@@ -30,9 +30,32 @@ EXPECTED = (OSError, VddkError, ValueError, MemoryError)
 """Errors that say themselves what is wrong; all others are bugs and keep their traceback."""
 
 
+_STATUS = {
+    "RepositoryNotFoundError": _exit.NO_REPOSITORY,
+    "RepositoryBusyError": _exit.LOCKED,
+    "WrongPasswordError": _exit.WRONG_PASSWORD,
+}
+"""By name: a command that has nothing to do with repositories does not load what they need."""
+
+
 def run_with_library(command: Callable[[Vddk], Awaitable[int]], common: Common) -> int:
     """Load the library, await ``command`` with it, and return its exit status, or that of what ended it."""
-    if common.verbose or "structlog" in sys.modules:
+
+    async def inside() -> int:
+        from asyncvddk.disks._library import Vddk  # noqa: PLC0415  (so that usage errors and --help need no library)
+
+        async with Vddk(libdir=common.libdir, config=common.config) as vddk:
+            return await command(vddk)
+
+    return run_command(inside, common)
+
+
+def run_command(command: Callable[[], Awaitable[int]], common: Common, *, logs: bool = False) -> int:
+    """Await ``command`` and return its exit status, or that of what ended it.
+
+    ``logs``: it loads structlog in any case, as all that has to do with repositories does.
+    """
+    if logs or common.verbose or "structlog" in sys.modules:
         _configure_logs(verbose=common.verbose)
     else:
         configure_before_first(lambda: _configure_logs(verbose=False))
@@ -46,19 +69,17 @@ def say_error(error: Exception, *, debug: bool) -> None:
     say(f"asyncvddk: {describe(error)}")
 
 
-async def _main(command: Callable[[Vddk], Awaitable[int]], common: Common) -> int:
-    """Await the command inside the library, under the signals that end it."""
-    from asyncvddk.disks._library import Vddk  # noqa: PLC0415  (so that usage errors and --help need no library)
-
+async def _main(command: Callable[[], Awaitable[int]], common: Common) -> int:
+    """Await the command under the signals that end it."""
     status = _exit.FAILED
     with _ended_by_signals() as caught:
         try:
-            async with Vddk(libdir=common.libdir, config=common.config) as vddk:
-                status = await command(vddk)
+            status = await command()
         except BrokenPipeError:
             raise
         except EXPECTED as error:
             say_error(error, debug=common.debug)
+            status = _STATUS.get(type(error).__name__, _exit.FAILED)
     return _exit.SIGNALLED + caught[0] if caught else status
 
 
@@ -104,10 +125,10 @@ def _configure_logs(*, verbose: bool) -> None:
 
 
 def _render_warning(logger: object, level: str, event: EventDict) -> str:
-    """Render a warning; drop those from the library's own threads: the error that they go with is told anyway."""
+    """Render a warning; drop what is told as an error anyway: by the library's own threads, or of a failed disk."""
     import structlog  # noqa: PLC0415
 
-    if event.get("connection", "") is None:
+    if event.get("connection", "") is None or event.get("event") == "disk_failed":
         raise structlog.DropEvent
     return _render(logger, level, event)
 

@@ -65,7 +65,8 @@ def describe(error: Exception) -> str:
     if isinstance(error, OSError) and error.filename is not None:
         way_out = " (--force replaces it)" if error.strerror == EXISTS else ""
         return f"{_one_line(str(error.filename))}: {error.strerror}{way_out}"
-    return _one_line(str(error)) or type(error).__name__
+    text = _one_line(str(error)) or type(error).__name__
+    return "; ".join([text, *map(_one_line, getattr(error, "__notes__", ()))])
 
 
 def _one_line(text: str) -> str:

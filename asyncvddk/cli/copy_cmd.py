@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from asyncvddk.cli._report import Reporter
-    from asyncvddk.copy import CopyOutcome, CopyPlan
+    from asyncvddk.copy import CopyJob, CopyOutcome, CopyPlan
     from asyncvddk.disks._library import Vddk
 
 
@@ -76,7 +76,7 @@ def copy(  # noqa: PLR0913  (the options of a command)
     if jobs < 1 or in_flight < 1:
         raise CycloptsError(msg="--jobs and --in-flight take a number from 1 on")
     *sources, destination = paths
-    vmdk, kind = _kind(destination, format, disk_type)
+    vmdk, kind = format_and_type(destination, format, disk_type)
     options = CopyOptions(
         vmdk=vmdk, disk_type=kind, overwrite=force, sync=sync, chunk_size=chunk_size, in_flight=in_flight
     )
@@ -85,7 +85,7 @@ def copy(  # noqa: PLR0913  (the options of a command)
     return run_with_library(lambda vddk: _plan_and_copy(vddk, what, json=json, quiet=quiet), common)
 
 
-def _kind(destination: str, format_: str | None, disk_type: TypeName) -> tuple[bool, DiskType]:
+def format_and_type(destination: str, format_: str | None, disk_type: TypeName) -> tuple[bool, DiskType]:
     """Return whether the copies are VMDKs, and their type."""
     named_vmdk = destination.endswith(".vmdk") and not Path(destination).is_dir()
     vmdk = named_vmdk if format_ is None else format_ == "vmdk"
@@ -112,7 +112,7 @@ async def _plan_and_copy(vddk: Vddk, what: _What, *, json: bool, quiet: bool) ->
         if json:
             emit("error", type=type(error).__name__, message=describe(error))
         raise
-    with _reporter(plan, json=json, quiet=quiet) as reporter:
+    with reporter_for(plan.jobs, json=json, quiet=quiet) as reporter:
         return await _copy(vddk, plan, what.options, what.jobs, reporter)
 
 
@@ -123,18 +123,19 @@ async def _copy(vddk: Vddk, plan: CopyPlan, options: CopyOptions, jobs: int, rep
         say(f"{extent}: part of another source, copied with that")
     outcomes = await copy_disks(vddk, plan, options, jobs=jobs, observer=reporter)
     reporter.summary(outcomes, time.perf_counter() - started)
-    return _status(outcomes)
+    return exit_status(outcomes)
 
 
-def _status(outcomes: Sequence[CopyOutcome]) -> int:
+def exit_status(outcomes: Sequence[CopyOutcome]) -> int:
+    """Return the status for how the copies ended."""
     failed = sum(outcome.error is not None for outcome in outcomes)
     if not failed:
         return _exit.DONE
     return _exit.FAILED if failed == len(outcomes) else _exit.PARTIAL
 
 
-def _reporter(plan: CopyPlan, *, json: bool, quiet: bool) -> Reporter:
-    """Return who tells about the copy."""
+def reporter_for(jobs: Sequence[CopyJob], *, json: bool, quiet: bool) -> Reporter:
+    """Return who tells about copies."""
     if json:
         return JsonReporter()
     if quiet:
@@ -143,4 +144,4 @@ def _reporter(plan: CopyPlan, *, json: bool, quiet: bool) -> Reporter:
         return LineReporter()
     from asyncvddk.cli._bars import BarReporter  # noqa: PLC0415  (rich takes a tenth of a second to load)
 
-    return BarReporter(plan.jobs)
+    return BarReporter(jobs)

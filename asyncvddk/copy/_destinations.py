@@ -78,14 +78,25 @@ def plan_copies(
     disks = [path for path in given if path not in extents]
     if not disks:
         raise ValueError("no disk to copy")
-    folder, named = _destination(os.fspath(destination), single=len(disks) == 1)
-    jobs = [CopyJob(disk, named or folder / (disk.stem + options.suffix)) for disk in disks]
-    _refuse_twins(jobs)
+    jobs, new_folder = name_copies(disks, destination, options)
     _refuse_sources_as_destinations(jobs)
     if not options.overwrite:
         for job in jobs:
             refuse_existing(job.destination)
-    return CopyPlan(tuple(jobs), None if folder.is_dir() else folder, tuple(extents))
+    return CopyPlan(tuple(jobs), new_folder, tuple(extents))
+
+
+def name_copies(
+    disks: Sequence[Path], destination: str | os.PathLike[str], options: CopyOptions
+) -> tuple[list[CopyJob], Path | None]:
+    """Return where each disk goes, and the folder to make first; ``disks`` need not be files of this machine.
+
+    Raises OSError naming the file, or ValueError (two copies of one name).
+    """
+    folder, named = _destination(os.fspath(destination), single=len(disks) == 1)
+    jobs = [CopyJob(disk, named or folder / (disk.stem + options.suffix)) for disk in disks]
+    _refuse_twins(jobs)
+    return jobs, None if folder.is_dir() else folder
 
 
 def _destination(text: str, *, single: bool) -> tuple[Path, Path | None]:

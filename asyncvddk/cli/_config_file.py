@@ -1,0 +1,82 @@
+"""The configuration file: repositories and jobs by name. TOML; what is unknown in it is refused."""
+
+from __future__ import annotations
+
+import os
+import tomllib
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Final
+
+_REPOSITORY: Final[dict[str, type]] = {"url": str, "password_file": str, "options": dict}
+_JOB: Final[dict[str, type]] = {"repository": str, "disks": list, "source": str, "tags": list, "keep": dict}
+
+
+@dataclass(frozen=True)
+class NamedRepository:
+    """Where a repository is, and how it opens."""
+
+    url: str
+    password_file: Path | None = None
+    options: dict[str, str] | None = None
+
+
+@dataclass(frozen=True)
+class Job:
+    """What is backed up where, and how long it is kept."""
+
+    repository: str
+    disks: list[str] = field(default_factory=list)
+    source: str | None = None
+    tags: list[str] = field(default_factory=list)
+    keep: dict[str, Any] = field(default_factory=dict)
+
+
+def config_path() -> Path:
+    """Return the file: ``ASYNCVDDK_CONFIG``, else ``asyncvddk/config.toml`` in the user's folder for such files."""
+    if given := os.environ.get("ASYNCVDDK_CONFIG"):
+        return Path(given)
+    base = os.environ.get("XDG_CONFIG_HOME")
+    return (Path(base) if base else Path.home() / ".config") / "asyncvddk" / "config.toml"
+
+
+def find_repository(text: str) -> NamedRepository:
+    """Return the repository of that name in the file, or ``text`` as a folder or URL. Raises ValueError, OSError."""
+    entry = _section("repositories", text, _REPOSITORY)
+    if entry is None:
+        return NamedRepository(text)
+    if "url" not in entry:
+        raise ValueError(f"{config_path()}: repositories.{text} has no url")
+    file = entry.get("password_file")
+    return NamedRepository(entry["url"], Path(file).expanduser() if file else None, entry.get("options"))
+
+
+def find_job(name: str) -> Job:
+    """Return the job of that name. Raises ValueError if there is none, OSError."""
+    entry = _section("jobs", name, _JOB)
+    if entry is None:
+        raise ValueError(f"{config_path()}: there is no job {name!r}")
+    if "repository" not in entry:
+        raise ValueError(f"{config_path()}: jobs.{name} has no repository")
+    return Job(**entry)
+
+
+def _section(kind: str, name: str, known: dict[str, type]) -> dict[str, Any] | None:
+    """Return a checked entry of the file, None if there is none, or no file."""
+    path = config_path()
+    try:
+        with path.open("rb") as file:
+            content = tomllib.load(file)
+    except FileNotFoundError:
+        return None
+    except tomllib.TOMLDecodeError as error:
+        raise ValueError(f"{path}: {error}") from None
+    if unknown := sorted(content.keys() - {"repositories", "jobs"}):
+        raise ValueError(f"{path}: {unknown[0]!r} is unknown; expected repositories and jobs")
+    entry: dict[str, Any] | None = content.get(kind, {}).get(name)
+    for key, value in (entry or {}).items():
+        if key not in known:
+            raise ValueError(f"{path}: {kind}.{name}.{key} is unknown; expected one of {', '.join(known)}")
+        if not isinstance(value, known[key]):
+            raise ValueError(f"{path}: {kind}.{name}.{key} has to be a {known[key].__name__}")  # noqa: TRY004
+    return entry

@@ -1,0 +1,58 @@
+"""Snapshots and their disks, as the user calls them."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import PurePosixPath
+from typing import TYPE_CHECKING
+
+from cyclopts import CycloptsError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from asyncvddk.repository import DiskEntry, Snapshot
+
+
+def chosen(snapshot: Snapshot, wanted: Sequence[str]) -> list[DiskEntry]:
+    """Return the disks that have these keys, or names that no other has; all of them if ``wanted`` is empty.
+
+    Raises ValueError, which tells what there is.
+    """
+    if wanted:
+        return list({entry.key: entry for entry in (_disk(snapshot, text) for text in wanted)}.values())
+    if snapshot.disks:
+        return list(snapshot.disks)
+    raise ValueError(f"snapshot {snapshot.id} has no disks")
+
+
+def _disk(snapshot: Snapshot, text: str) -> DiskEntry:
+    found = [disk for disk in snapshot.disks if disk.key == text] or [
+        disk for disk in snapshot.disks if disk.name == text
+    ]
+    if len(found) == 1:
+        return found[0]
+    if found:
+        raise ValueError(f"{text}: several disks have this name: {', '.join(disk.key for disk in found)}")
+    for failed in snapshot.failed:
+        if text in {failed.key, failed.name}:
+            raise ValueError(f"{text}: not in snapshot {snapshot.id}, its backup failed: {failed.reason}")
+    raise ValueError(
+        f"snapshot {snapshot.id} has no disk {text!r}, but {', '.join(disk.key for disk in snapshot.disks)}"
+    )
+
+
+def file_name(entry: DiskEntry) -> str:
+    """Return a name for a disk's file; whatever a snapshot says, it does not lead out of a folder."""
+    name = PurePosixPath(entry.name).name
+    return name if name not in {"", ".", ".."} else "disk"
+
+
+def stdout_for_bytes(*, json: bool) -> int:
+    """Return the descriptor of stdout. Raises a CycloptsError where a disk's bytes must not go there."""
+    if json:
+        raise CycloptsError(msg="the disk's bytes go to stdout, so --json has no place there")
+    if sys.stdout.isatty():
+        raise CycloptsError(msg="stdout is a terminal: send the disk's bytes to a file or a pipe")
+    sys.stdout.flush()
+    return sys.stdout.fileno()

@@ -1,0 +1,176 @@
+"""``asyncvddk backup``."""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
+
+from cyclopts import CycloptsError, Parameter
+
+from asyncvddk.cli import _exit
+from asyncvddk.cli._backup_report import BackupJson, BackupLines, QuietBackup
+from asyncvddk.cli._config_file import find_job
+from asyncvddk.cli._output import emit, say
+from asyncvddk.cli._repository import PLACE, Place
+from asyncvddk.cli._run import EXPECTED, run_command
+from asyncvddk.cli._text import describe
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from asyncvddk.backup import BackupDisk
+    from asyncvddk.cli._backup_report import BackupReporter
+    from asyncvddk.repository import Repository, Snapshot
+
+Mode = Literal["auto", "allocated", "full"]
+
+
+def backup(  # noqa: PLR0913  (the options of a command)
+    *disks: Annotated[str, Parameter(name="DISK", help="VMDKs, raw images, block devices, or folders with such.")],
+    source: Annotated[str | None, Parameter(show_default=False)] = None,
+    tag: Annotated[tuple[str, ...], Parameter(negative="", show_default=False)] = (),
+    jobs: int = 4,
+    mode: Mode = "auto",
+    parent: Annotated[str | None, Parameter(show_default=False)] = None,
+    job: Annotated[str | None, Parameter(show_default=False)] = None,
+    quiet: Annotated[bool, Parameter(alias="-q", negative="", show_default=False)] = False,
+    place: Place = PLACE,
+) -> int:
+    """Back up disks into a repository, several at once, as one snapshot; only what is new is stored.
+
+    A disk is known by its path as given: back up the same disks with the same words, or with absolute paths. Disks of
+    a server are backed up from Python.
+
+    Exit status: 0 all disks, 1 none and no snapshot, 2 wrong usage, 3 some disks failed and the snapshot is partial,
+    10 no repository, 12 wrong password, 130 after Ctrl-C.
+
+    Parameters
+    ----------
+    source
+        Name for what is backed up (default: that of the folder or disk); snapshots of one source follow each other.
+    tag
+        Note for the snapshot; can be given several times.
+    jobs
+        Disks read at once.
+    mode
+        auto: only what changed, where a disk tells that, else what is allocated; allocated: that in any case; full:
+        every byte.
+    parent
+        Snapshot to compare with (default: the newest of the source), or none.
+    job
+        Job of the configuration file, for the repository, disks, source and tags that are not given.
+    """
+    if jobs < 1:
+        raise CycloptsError(msg="--jobs takes a number from 1 on")
+    what = _What(list(disks), source, tag, jobs, mode, parent)
+
+    async def command() -> int:
+        try:
+            return await _open_and_back_up(*_completed(what, place, job), quiet=quiet)
+        except EXPECTED as error:
+            if place.json:
+                emit("error", type=type(error).__name__, message=describe(error))
+            raise
+
+    return run_command(command, place, logs=True)
+
+
+@dataclass(frozen=True)
+class _What:
+    """What the user asks for."""
+
+    disks: list[str]
+    source: str | None
+    tags: tuple[str, ...]
+    jobs: int
+    mode: Mode
+    parent: str | None
+
+    def named(self) -> str:
+        """Return the name of the source; that of several disks is their folder's. Raises a CycloptsError."""
+        if self.source is not None:
+            return self.source
+        paths = [os.path.abspath(disk) for disk in self.disks]  # noqa: PTH100  (links keep their names)
+        common = os.path.commonpath(paths if len(paths) == 1 else [os.path.dirname(path) for path in paths])  # noqa: PTH120
+        if name := Path(common).name:
+            return name
+        raise CycloptsError(msg="these disks have no folder whose name could be theirs: give --source")
+
+
+def _completed(what: _What, place: Place, job: str | None) -> tuple[_What, Place]:
+    """Take from a job what is not given. Raises CycloptsError, ValueError, OSError."""
+    if job is not None:
+        found = find_job(job)
+        if place.repo not in {None, found.repository, os.environ.get("ASYNCVDDK_REPOSITORY")}:
+            raise CycloptsError(msg=f"--repo {place.repo}: job {job} has its own repository, {found.repository}")
+        texts: list[object] = [*found.disks, *found.tags]
+        if stray := [text for text in texts if not isinstance(text, str)]:
+            raise ValueError(f"job {job}: disks and tags are lists of text, but one is {stray[0]!r}")
+        place = replace(place, repo=found.repository)
+        disks = what.disks or found.disks
+        what = replace(what, disks=disks, source=what.source or found.source, tags=what.tags or tuple(found.tags))
+    if not what.disks:
+        raise CycloptsError(msg="which disks? give some, or --job")
+    return what, place
+
+
+async def _open_and_back_up(what: _What, place: Place, *, quiet: bool) -> int:
+    """Open library and repository, back up, and return the exit status."""
+    from asyncvddk.backup import find_disks  # noqa: PLC0415  (numpy and others take their time to load)
+    from asyncvddk.disks._library import Vddk  # noqa: PLC0415  (so that usage errors and --help need no library)
+
+    source = what.named()
+    async with Vddk(libdir=place.libdir, config=place.config) as vddk:
+        disks = find_disks(vddk, what.disks)  # first: a folder without disks is told before a password is asked for
+        async with place.opened() as repository:
+            with _reporter(len(disks), json=place.json, quiet=quiet) as reporter:
+                return await _back_up(repository, disks, what, source, reporter)
+
+
+async def _back_up(
+    repository: Repository, disks: Sequence[BackupDisk], what: _What, source: str, reporter: BackupReporter
+) -> int:
+    """Back up, tell, and return the exit status."""
+    from asyncvddk.backup import BackupFailedError, BackupOptions, backup  # noqa: PLC0415
+
+    began = time.perf_counter()
+    try:
+        snapshot = await backup(
+            repository,
+            disks,
+            source=source,
+            parent=await _parent(repository, what.parent),
+            tags=what.tags,
+            options=BackupOptions(jobs=what.jobs, mode=what.mode),
+            observer=reporter,
+        )
+    except BackupFailedError:  # the reporter has told of each disk
+        reporter.summary(None, time.perf_counter() - began)
+        say("asyncvddk: no disk could be read, so there is no snapshot")
+        return _exit.FAILED
+    reporter.summary(snapshot, time.perf_counter() - began)
+    return _exit.PARTIAL if snapshot.partial else _exit.DONE
+
+
+async def _parent(repository: Repository, text: str | None) -> Snapshot | Literal["latest"] | None:
+    """Return the snapshot to compare with."""
+    if text == "none":
+        return None
+    return "latest" if text in {None, "latest"} else await repository.find(str(text))
+
+
+def _reporter(disks: int, *, json: bool, quiet: bool) -> BackupReporter:
+    """Return who tells about the backup."""
+    if json:
+        return BackupJson()
+    if quiet:
+        return QuietBackup()
+    if not sys.stderr.isatty():
+        return BackupLines()
+    from asyncvddk.cli._backup_bars import BackupBars  # noqa: PLC0415  (rich takes a tenth of a second to load)
+
+    return BackupBars(disks)

@@ -1,0 +1,370 @@
+"""``asyncvddk backup``, ``restore`` and ``dump``: what goes into a repository comes back, and what is told of it."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+import shlex
+import subprocess
+import sys
+from typing import TYPE_CHECKING
+
+import pytest
+
+from asyncvddk import Vddk
+from asyncvddk.cli._snapshot_disks import file_name
+from asyncvddk.repository import DiskEntry
+from tests.cli.conftest import MIB, names, run_process
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from tests.cli.conftest import Command, Ran
+
+TEXT = "".join(f"this is line {number:>10}\n" for number in range(80_000))
+"""What a raw image holds whose bytes go to stdout: capturing decodes them."""
+
+
+@pytest.fixture(autouse=True)
+def repo(command: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Make a repository, and let nothing of the user's own reach the tests."""
+    for name in ("REPOSITORY", "PASSWORD", "PASSWORD_FILE", "LIBDIR", "DEBUG"):
+        monkeypatch.delenv(f"ASYNCVDDK_{name}", raising=False)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    monkeypatch.setenv("ASYNCVDDK_CONFIG", str(tmp_path / "config.toml"))
+    made = command("init", "--repo", tmp_path / "repo", "--no-password")
+    assert made.status == 0, made.err
+    return tmp_path / "repo"
+
+
+@pytest.fixture
+def small(command: Command, tmp_path: Path) -> Path:
+    """Make a disk of 16 MiB, ``vm/a.vmdk``, with 16 pieces of data of 256 KiB."""
+    path = tmp_path / "vm" / "a.vmdk"
+    path.parent.mkdir()
+    made = command("create", path, "--size", "16M", "--example")
+    assert made.status == 0, made.err
+    return path
+
+
+@pytest.fixture
+def text(tmp_path: Path) -> Path:
+    """Make a raw image of text."""
+    path = tmp_path / "text.img"
+    path.write_text(TEXT)
+    return path
+
+
+def change(disk: Path, offset: int, data: bytes) -> None:
+    """Write to a disk."""
+
+    async def write() -> None:
+        async with Vddk() as vddk, vddk.open_disk(disk, read_only=False) as opened:
+            await opened.write_at(offset, data)
+
+    asyncio.run(write())
+
+
+class Repo:
+    """Runs commands of one repository."""
+
+    def __init__(self, command: Command, place: Path) -> None:
+        """Take the place."""
+        self._command = command
+        self._place = place
+
+    def __call__(self, name: str, *arguments: str | Path) -> Ran:
+        """Run a command to its end."""
+        return self._command(name, *arguments, "--repo", self._place, "--no-password")
+
+    def backup(self, *arguments: str | Path, status: int = 0) -> str:
+        """Back up and return the snapshot's id."""
+        ran = self("backup", *arguments, "--json")
+        assert ran.status == status, ran.err
+        identifier: str = ran.events[-1]["snapshot"]
+        return identifier
+
+
+@pytest.fixture
+def run(command: Command, repo: Path) -> Repo:
+    """Return the repository's commands."""
+    return Repo(command, repo)
+
+
+def raw(command: Command, disk: Path, name: str) -> bytes:
+    """Return all bytes of a disk, through ``asyncvddk copy``."""
+    copy = disk.parent / f"{name}.copy"
+    ran = command("copy", "--quiet", "--force", disk, copy)
+    assert ran.status == 0, ran.err
+    content = copy.read_bytes()
+    copy.unlink()
+    return content
+
+
+@pytest.mark.parametrize("name", ["init", "backup", "snapshots", "restore", "dump"])
+def test_commands_of_repositories_explain_themselves(command: Command, name: str) -> None:
+    """Each is in the list, too."""
+    assert f"Usage: asyncvddk {name}" in command(name, "--help").out
+    assert f" {name} " in command("--help").out
+
+
+def test_each_snapshot_gives_back_the_disk_of_its_moment(
+    command: Command, run: Repo, small: Path, tmp_path: Path
+) -> None:
+    """As a raw image, and as a VMDK; of the second backup only the change is new."""
+    before = raw(command, small, "before")
+    first = run.backup(small, "--tag", "before")
+    change(small, 5 * MIB + 512, b"\1" * 3 * MIB)
+    after = raw(command, small, "after")
+    ran = run("backup", small, "--json")
+    done, summary = ran.events[-2:]
+    assert (done["event"], summary["event"], summary["parent"]) == ("done", "summary", first)
+    assert summary["new"] <= summary["changed"] == 4 * MIB
+    for identifier, content in ((first, before), (summary["snapshot"], after)):
+        for kind in ("raw", "vmdk"):
+            path = tmp_path / f"{identifier}.{kind}"
+            restored = run("restore", identifier, "--to", path)
+            assert restored.status == 0, restored.err
+            assert (path.read_bytes() if kind == "raw" else raw(command, path, kind)) == content
+    listed = run("snapshots", "--json").events
+    assert [(one["id"], one["source"], one["tags"]) for one in listed] == [
+        (first, "a.vmdk", ["before"]),
+        (summary["snapshot"], "a.vmdk", []),
+    ]
+
+
+def test_folder_is_a_source_of_its_name_and_comes_back_as_a_folder(
+    command: Command, run: Repo, small: Path, tmp_path: Path
+) -> None:
+    """VMDKs and raw images in it; their files have the names of the disks."""
+    (small.parent / "b.img").write_text(TEXT)
+    run.backup(small.parent)
+    assert run("snapshots", "--json").events[0]["source"] == "vm"
+    ran = run("restore", "latest", "--to", f"{tmp_path}/out/")
+    assert ran.status == 0, ran.err
+    assert names(tmp_path / "out") == ["a.raw", "b.raw"]
+    assert (tmp_path / "out" / "b.raw").read_text() == TEXT
+    assert (tmp_path / "out" / "a.raw").read_bytes() == raw(command, small, "a")
+
+
+def test_missing_disk_of_two_makes_a_partial_snapshot(run: Repo, small: Path, tmp_path: Path) -> None:
+    """Status 3, of the restore of all disks as well; stdout has nothing but events."""
+    missing = tmp_path / "missing.vmdk"
+    ran = run("backup", missing, small, "--source", "vm", "--json")
+    assert ran.status == 3
+    assert str(missing) in ran.error
+    assert {event["event"] for event in ran.events} == {"start", "progress", "done", "error", "summary"}
+    assert (ran.events[-1]["partial"], ran.events[-1]["disks"], ran.events[-1]["failed"]) == (True, 1, 1)
+    (snapshot,) = run("snapshots", "--json").events
+    assert (snapshot["partial"], [disk["key"] for disk in snapshot["failed"]]) == (True, [str(missing)])
+    restored = run("restore", "latest", "--to", f"{tmp_path}/out/", "--quiet")
+    assert restored.status == 3
+    assert f"{missing}: not in the snapshot" in restored.error
+    assert names(tmp_path / "out") == ["a.raw"]
+    asked = run("restore", "latest", "missing.vmdk", "--to", tmp_path / "x.raw")
+    assert asked.status == 1
+    assert "its backup failed" in asked.error
+
+
+def test_warnings_do_not_get_between_the_events(repo: Path, tmp_path: Path) -> None:
+    """In a process in which nothing has loaded structlog before."""
+    ran = run_process("backup", tmp_path / "x.vmdk", "--json", "--repo", repo, "--no-password")
+    assert ran.status == 1
+    assert [event["event"] for event in ran.events] == ["error", "summary"]
+
+
+def test_no_disk_at_all_makes_no_snapshot(run: Repo, tmp_path: Path) -> None:
+    """Status 1; each disk is told, then that."""
+    ran = run("backup", tmp_path / "x.vmdk", tmp_path / "y.vmdk", "--quiet")
+    assert ran.status == 1
+    *disks, end = ran.err.splitlines()
+    assert len(disks) == 2
+    assert end == "asyncvddk: no disk could be read, so there is no snapshot"
+    assert run("snapshots", "--json").out == ""
+    empty = tmp_path / "empty"
+    empty.mkdir()
+    assert "no disk" in run("backup", empty).error
+
+
+def test_parent_is_the_newest_of_the_source_or_the_one_given_or_none(run: Repo, small: Path) -> None:
+    """By the beginning of its id."""
+    first = run.backup(small)
+    second = run.backup(small)
+    run.backup(small, "--parent", first[:10])
+    run.backup(small, "--parent", "none")
+    listed = run("snapshots", "--json").events
+    assert [one["parent"] for one in listed] == [None, first, first, None]
+    assert listed[1]["id"] == second
+    assert run("backup", small, "--parent", "ffff").status == 1
+    assert run("restore", "latest", "--source", "nobody", "--to", "x.raw").status == 1
+
+
+def test_full_mode_reads_every_byte(run: Repo, command: Command, tmp_path: Path) -> None:
+    """Of a disk in which nothing is allocated."""
+    disk = tmp_path / "empty.vmdk"
+    assert command("create", disk, "--size", "5M").status == 0
+    assert [
+        run("backup", disk, "--json", "--mode", mode).events[-1]["read"] for mode in ("auto", "allocated", "full")
+    ] == [0, 0, 5 * MIB]
+
+
+def test_bytes_go_to_stdout(run: Repo, text: Path) -> None:
+    """A range of a disk, its end, all of it; nothing else is there."""
+    run.backup(text)
+    ran = run("dump", "latest", "text.img", "--offset", "1M", "--length", "1000")
+    assert (ran.status, ran.out, ran.err) == (0, TEXT[MIB : MIB + 1000], "")
+    assert run("dump", "latest", text, "--offset", str(len(TEXT) - 5)).out == TEXT[-5:]
+    whole = run("restore", "latest", "--to", "-")
+    assert (whole.status, whole.out) == (0, TEXT)
+    beyond = run("dump", "latest", "text.img", "--offset", str(len(TEXT)), "--length", "1")
+    assert (beyond.status, beyond.out) == (1, "")
+    assert "outside a disk" in beyond.error
+
+
+def test_existing_disk_takes_what_differs(command: Command, run: Repo, small: Path, tmp_path: Path) -> None:
+    """What it had in other places is gone; a second time nothing is written. A larger disk is left alone."""
+    run.backup(small)
+    content = raw(command, small, "small")
+    change(small, 9 * MIB, b"\2" * MIB)
+    for written in (4 * MIB, 0):
+        ran = run("restore", "latest", "--into", small, "--only-different", "--json")
+        assert ran.status == 0, ran.err
+        assert ran.events[-1]["written"] == written
+        assert raw(command, small, "again") == content
+    larger = tmp_path / "larger.vmdk"
+    assert command("create", larger, "--size", "17M").status == 0
+    refused = run("restore", "latest", "--into", larger, "--quiet")
+    assert refused.status == 1
+    assert "--force" in refused.error
+    assert raw(command, larger, "larger") == bytes(17 * MIB)
+    assert run("restore", "latest", "--into", larger, "--force").status == 0
+    assert raw(command, larger, "larger") == content + bytes(MIB)
+
+
+def test_restore_replaces_nothing_unasked(run: Repo, text: Path, tmp_path: Path) -> None:
+    """Only with --force."""
+    run.backup(text)
+    taken = tmp_path / "taken.raw"
+    taken.write_text("old")
+    refused = run("restore", "latest", "--to", taken)
+    assert (refused.status, refused.error) == (1, f"asyncvddk: {taken}: destination exists (--force replaces it)")
+    assert taken.read_text() == "old"
+    assert run("restore", "latest", "--to", taken, "--force").status == 0
+    assert taken.read_text() == TEXT
+
+
+def test_damage_is_named_to_the_range_and_leaves_no_file(run: Repo, repo: Path, text: Path, tmp_path: Path) -> None:
+    """Status 1."""
+    run.backup(text)
+    for file in (repo / "chunks").rglob("*"):
+        if file.is_file():
+            file.chmod(0o600)
+            file.write_bytes(file.read_bytes()[:-100])
+    ran = run("restore", "latest", "--to", f"{tmp_path}/out/", "--quiet")
+    assert ran.status == 1
+    assert re.search(rf"[0-9]+ bytes from [0-9]+ on of disk '{re.escape(str(text))}'", ran.error)
+    assert not (tmp_path / "out").exists()
+
+
+def test_several_disks_need_a_choice_where_one_can_go(run: Repo, small: Path, text: Path, tmp_path: Path) -> None:
+    """And names of their own."""
+    run.backup(small, text, "--source", "vm")
+    assert "only one disk" in run("restore", "latest", "--to", "-").error
+    assert run("restore", "latest", "text.img", "--to", "-").out == TEXT
+    (tmp_path / "other").mkdir()
+    other = text.rename(tmp_path / "other" / "a.img")
+    run.backup(small, other, "--source", "vm")
+    twins = run("restore", "latest", "--to", tmp_path)
+    assert twins.status == 1
+    assert f"both copies would be {tmp_path}/a.raw" in twins.error
+
+
+@pytest.mark.parametrize("name", ["", "..", "/", "../../etc/passwd", "a/.."])
+def test_name_in_a_snapshot_does_not_lead_out_of_a_folder(name: str) -> None:
+    """Whoever could write the repository could have chosen it."""
+    found = file_name(DiskEntry(key="2000", name=name, capacity=512, root=bytes(32), mode="full"))
+    assert "/" not in found
+    assert found not in {"", ".", ".."}
+
+
+def test_job_of_the_configuration_file_says_what_goes_where(
+    command: Command, repo: Path, small: Path, tmp_path: Path
+) -> None:
+    """What is given on the command line comes first, but another repository is refused."""
+    (tmp_path / "config.toml").write_text(
+        f'[repositories.here]\nurl = "{repo}"\n'
+        f'[jobs.nightly]\nrepository = "here"\ndisks = ["{small}"]\nsource = "vm-1"\ntags = ["nightly"]\n'
+        '[jobs.bad]\nrepository = "here"\ndisks = [5]\n'
+    )
+    assert command("backup", "--job", "nightly", "--no-password").status == 0
+    assert command("backup", "--job", "nightly", "--no-password", "--source", "vm-2", "--tag", "by hand").status == 0
+    listed = command("snapshots", "--repo", "here", "--no-password", "--json").events
+    assert [(one["source"], one["tags"]) for one in listed] == [("vm-1", ["nightly"]), ("vm-2", ["by hand"])]
+    assert command("backup", "--job", "nightly", "--repo", "there", "--no-password").status == 2
+    assert "there is no job 'weekly'" in command("backup", "--job", "weekly").error
+    assert "lists of text" in command("backup", "--job", "bad").error
+
+
+def test_statuses_are_restics(command: Command, tmp_path: Path, small: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """10 where there is no repository, 12 for a wrong password; the password of a variable is nowhere told."""
+    (tmp_path / "nothing").mkdir()
+    assert command("backup", small, "--repo", tmp_path / "nothing", "--no-password").status == 10
+    monkeypatch.setenv("ASYNCVDDK_PASSWORD", "open sesame")
+    assert command("init", "--repo", tmp_path / "locked").status == 0
+    assert command("backup", small, "--repo", tmp_path / "locked").status == 0
+    monkeypatch.setenv("ASYNCVDDK_PASSWORD", "closed sesame")
+    wrong = command("restore", "latest", "--repo", tmp_path / "locked", "--to", tmp_path)
+    assert wrong.status == 12
+    assert "sesame" not in wrong.err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        (("backup",), "which disks"),
+        (("backup", "a.vmdk", "--jobs", "0"), "--jobs"),
+        (("backup", "a.vmdk", "--mode", "some"), "--mode"),
+        (("restore", "latest"), "where to"),
+        (("restore", "latest", "--to", "a.raw", "--into", "a.vmdk"), "where to"),
+        (("restore", "latest", "--to", "--force"), "needs a place"),
+        (("restore", "latest", "--to", "a.raw", "--only-different"), "--into"),
+        (("restore", "latest", "--into", "a.vmdk", "--sync"), "new files"),
+        (("restore", "latest", "--to", "-", "--json"), "--json"),
+        (("restore", "latest", "--to", "a.raw", "--disk-type", "vmfs"), "--format vmdk"),
+        (("dump", "latest", "a", "--json"), "--json"),
+        (("dump", "latest", "a", "--length", "1Q"), "no size"),
+    ],
+)
+def test_wrong_usage_of_repositories_is_one_line(run: Repo, arguments: tuple[str, ...], told: str) -> None:
+    """Status 2."""
+    ran = run(*arguments)
+    assert ran.status == 2
+    assert told in ran.error
+
+
+def test_lines_tell_a_backup_from_its_beginning_to_its_end(run: Repo, small: Path) -> None:
+    """On stderr; with --quiet nothing is said."""
+    ran = run("backup", small)
+    first, done, end = ran.err.splitlines()
+    assert first == f"{small}: 16.0 MiB, allocated"
+    assert done.startswith(f"{small}: done, 16.0 MiB in ")
+    assert "16.0 MiB read, 16.0 MiB changed, " in done
+    assert end.startswith("snapshot ")
+    assert " of a.vmdk: 1 disk in " in end
+    assert ran.out == ""
+    quiet = run("backup", small, "-q")
+    assert (quiet.status, quiet.out, quiet.err) == (0, "", "")
+
+
+def test_bars_tell_a_backup_on_a_terminal(repo: Path, small: Path, text: Path) -> None:
+    """Results of the disks stay on the screen."""
+    words = ["backup", str(small), str(text), "--source", "vm", "--repo", str(repo), "--no-password"]
+    done = subprocess.run(
+        ["script", "-qec", shlex.join([sys.executable, "-m", "asyncvddk", *words]), "/dev/null"],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout
+    assert f"{small}: 16.0 MiB in" in done.stdout
+    assert "of vm: 2 disks in" in done.stdout
