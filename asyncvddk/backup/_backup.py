@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import math
 import random
 import time
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Final, Literal
 
 import anyio
@@ -16,6 +18,7 @@ from asyncvddk.backup._observer import BackupProgress
 from asyncvddk.backup._pipeline import PIECE_SIZE, StoringError, Workers, first_of, read_chunks, storing
 from asyncvddk.backup._plan import (
     ChunkMask,
+    Mask,
     Plan,
     bytes_of,
     changed_chunks,
@@ -26,7 +29,7 @@ from asyncvddk.backup._plan import (
     sample,
 )
 from asyncvddk.errors import VddkError
-from asyncvddk.repository import ChunksLostError, FailedDisk, SnapshotNotFoundError, _threads
+from asyncvddk.repository import ChunksLostError, FailedDisk, RepositoryError, SnapshotNotFoundError, _threads
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -42,6 +45,7 @@ MEMORY_LIMIT: Final = 128 << 20
 GUARD_PART: Final = 0.001
 GUARD_LEAST: Final = 10
 READ_WHOLE_EVERY_S: Final = 30 * 86400.0
+CHECKPOINT_EVERY_S: Final = 60.0
 _COMMITS: Final = 3
 _EXPECTED: Final = (OSError, VddkError, ValueError, MemoryError)
 """What a disk may fail of without failing the others; all else is a bug."""
@@ -78,13 +82,16 @@ class BackupOptions:
     read_whole_every_s: float = READ_WHOLE_EVERY_S
     """When the last backup that read all that is allocated is older than this many seconds, the next one does so again,
     whatever changed-block information says."""
+    checkpoint_every_s: float = CHECKPOINT_EVERY_S
+    """After so many seconds it is noted what was read; one that is interrupted is gone on with from there. ``inf``:
+    never."""
 
     def __post_init__(self) -> None:
         """Refuse what makes no sense."""
-        if self.jobs < 1 or self.jobs_per_host < 0 or self.memory_limit < 1:
+        if self.jobs < 1 or self.jobs_per_host < 0 or self.memory_limit < 1 or self.checkpoint_every_s < 0:
             raise ValueError(
-                f"jobs={self.jobs}, jobs_per_host={self.jobs_per_host}, memory_limit={self.memory_limit}: "
-                "expected at least 1, 0 and 1"
+                f"jobs={self.jobs}, jobs_per_host={self.jobs_per_host}, memory_limit={self.memory_limit}, "
+                f"checkpoint_every_s={self.checkpoint_every_s}: expected at least 1, 0, 1 and 0"
             )
         if self.mode not in {"auto", "allocated", "full"}:
             raise ValueError(f"mode={self.mode!r}: expected auto, allocated or full")
@@ -113,8 +120,9 @@ async def backup(  # noqa: PLR0913  (each is a fact of its own)
     did change, the information is not used and the disk's entry says so (``mistrusted``).
 
     Memory: ``options.memory_limit``, and 36 bytes for each chunk of the disks under way. Cancelled, or after an error,
-    calls under way are waited for, disks are closed, and no snapshot appears; the next backup does not store again what
-    is there already.
+    calls under way are waited for, disks are closed, and no snapshot appears. The next backup of the source stores
+    nothing again that is there already, and of disks that are as they were (``BackupDisk.state``) reads nothing again
+    that was read up to a minute before the end (``checkpoint_every_s``), however this one ended.
 
     Raises ValueError (no disk, or two of one key), BackupFailedError (no disk could be read),
     SessionLostError, StoreError.
@@ -126,9 +134,12 @@ async def backup(  # noqa: PLR0913  (each is a fact of its own)
         blob = None if config is None else await session.put_blob(config)
         run = _Run(repository, session, options or BackupOptions(), observer)
         try:
-            async with anyio.create_task_group() as tasks:
-                for disk in disks:
-                    tasks.start_soon(run.disk, disk)
+            async with anyio.create_task_group() as notes:
+                notes.start_soon(run.note_how_far)
+                async with anyio.create_task_group() as tasks:
+                    for disk in disks:
+                        tasks.start_soon(run.disk, disk)
+                notes.cancel_scope.cancel()
         except BaseExceptionGroup as group:
             raise _cause(group) from None
         if len(run.errors) == len(disks):
@@ -194,6 +205,15 @@ class _Run:
         self._workers = Workers(local=repository.local)
         self._writers: dict[str, DiskWriter] = {}
 
+    async def note_how_far(self) -> None:
+        """Make checkpoints for ever."""
+        while self._options.checkpoint_every_s < math.inf:
+            await anyio.sleep(self._options.checkpoint_every_s)
+            try:
+                await self._session.checkpoint()
+            except RepositoryError as error:  # one that ends the backup comes back when it is committed
+                _logger.warning("checkpoint_failed", session=self._session.name, reason=str(error))
+
     async def disk(self, disk: BackupDisk) -> None:
         """Back up one disk when it is its turn; what it alone fails of is noted."""
         async with AsyncExitStack() as turns:
@@ -214,8 +234,11 @@ class _Run:
 
     async def _read(self, disk: BackupDisk) -> DiskEntry:
         """Open, plan, read, close, store the index."""
+        state = disk.change_id
+        if disk.state is not None:
+            state = await _threads.run(disk.state) or state
         async with disk.opened() as source:
-            writer, plan, progress = await self._begin(disk, source)
+            writer, plan, progress = await self._begin(disk, source, state)
 
             def told(size: int) -> None:
                 progress.bytes_done += size
@@ -231,10 +254,22 @@ class _Run:
                 progress.mode, progress.bytes_done = "allocated", bytes_of(writer.grid, plan.zero)
             for first, count in runs(plan.zero):
                 writer.zero(first, count)
-            await read_chunks(source, writer, plan.read, buffers=self._buffers, workers=self._workers, told=told)
+            resumed = await self._resume(writer, plan)
+            if resumed.any():
+                told(bytes_of(writer.grid, resumed))
+            await read_chunks(
+                source, writer, plan.read & ~resumed, buffers=self._buffers, workers=self._workers, told=told
+            )
         return await _finish(writer)
 
-    async def _begin(self, disk: BackupDisk, source: ReadableDisk) -> tuple[DiskWriter, Plan, BackupProgress]:
+    async def _resume(self, writer: DiskWriter, plan: Plan) -> Mask:
+        """Take what an interrupted backup had read of this disk; return which chunks."""
+        with storing():
+            return await _threads.run(partial(writer.take, plan.read))
+
+    async def _begin(
+        self, disk: BackupDisk, source: ReadableDisk, state: str | None
+    ) -> tuple[DiskWriter, Plan, BackupProgress]:
         """Decide how the disk is read, and add it to the session."""
         parent = self._session.parent
         base = next((entry for entry in parent.disks if entry.key == disk.key), None) if parent else None
@@ -248,6 +283,7 @@ class _Run:
                 change_id=disk.change_id,
                 mode=mode,
                 inherit=mode == "changed",
+                state=state,
             )
         self._writers[disk.key] = writer
         if mode == "changed" and base is not None:

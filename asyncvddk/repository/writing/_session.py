@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from contextlib import suppress
 from functools import partial
 from typing import TYPE_CHECKING, Final, Self
 
@@ -49,7 +50,7 @@ class Session:
         self._source = source
         self._parent = parent
         self._host = host
-        self._writer = Writer(vault, known, host=host)
+        self._writer = Writer(vault, known, source=source, host=host)
         self._keys: set[str] = set()
         self._beating: asyncio.Task[None] | None = None
         self._committed = False
@@ -88,11 +89,14 @@ class Session:
         change_id: str | None = None,
         mode: str = "full",
         inherit: bool = False,
+        state: str | None = None,
     ) -> DiskWriter:
         """Begin a disk of ``capacity`` bytes; its chunks are put through the returned object, from any thread.
 
         If the parent has a disk of the same ``key``, each chunk is compared with it. Chunks that are never put read as
-        zeros; with ``inherit`` as the parent's: for a backup that reads only what changed.
+        zeros; with ``inherit`` as the parent's: for a backup that reads only what changed. ``state`` names the content
+        that is read: what an interrupted session had of the disk in the same state can be taken (``DiskWriter.take``),
+        and ``checkpoint`` notes it for the next one.
 
         Raises ValueError (``capacity``, a key that was added before; ``inherit`` without such a disk in the parent, or
         with one of another uuid or capacity), DamagedError and ObjectMissingError (the parent's index), StoreError.
@@ -111,15 +115,17 @@ class Session:
         entry = DiskEntry(key=key, name=name, uuid=uuid, capacity=capacity, change_id=change_id, root=b"", mode=mode)
         self._keys.add(key)
         try:
-            return await _threads.run(partial(self._add_disk, entry, base, inherit=inherit))
+            return await _threads.run(partial(self._add_disk, entry, base, inherit=inherit, state=state))
         except BaseException:
             self._keys.discard(key)
             raise
 
-    def _add_disk(self, entry: DiskEntry, base: DiskEntry | None, *, inherit: bool) -> DiskWriter:
+    def _add_disk(
+        self, entry: DiskEntry, base: DiskEntry | None, *, inherit: bool, state: str | None = None
+    ) -> DiskWriter:
         grid = Grid(entry.capacity, self._vault.config.chunk_size, self._vault.config.page_entries)
         ids = self._base_ids(base, grid) if base else None
-        disk = DiskWriter(self._writer, entry, grid, ids, inherit=inherit)
+        disk = DiskWriter(self._writer, entry, grid, ids, inherit=inherit, state=state)
         self._writer.disks.append(disk)
         if base:
             self._writer.protect()
@@ -146,6 +152,18 @@ class Session:
     async def heartbeat(self) -> None:
         """Give a sign of life now, and have what is stored survive a power cut. Raises SessionLostError, StoreError."""
         await _threads.run(self._writer.heartbeat)
+
+    async def checkpoint(self) -> None:
+        """Note how far the session is: if it is interrupted, the next one of its source need not read that again.
+
+        Of disks that were added with their ``state``; the others begin anew. What was put so far survives a power cut
+        then. An interrupted session's note stays for some days. Raises SessionLostError, StoreError.
+        """
+        await _threads.run(self._checkpoint)
+
+    def _checkpoint(self) -> None:
+        disks = [disk for disk in list(self._writer.disks) if isinstance(disk, DiskWriter)]
+        self._writer.note([part for disk in disks if (part := disk.part()) is not None])
 
     async def commit(  # noqa: PLR0913  (each is a fact of its own)
         self,
@@ -215,6 +233,9 @@ class Session:
             if self._beating:
                 self._beating.cancel()
                 await asyncio.wait([self._beating])
+            if not self._committed and self._writer.checkpoint:  # it ran for long enough to be worth it
+                with suppress(RepositoryError):  # then the last one is what stays
+                    await self.checkpoint()
         finally:
             if not self._committed:
                 await self._end(error)
@@ -222,7 +243,7 @@ class Session:
     async def _end(self, because: BaseException | None) -> None:
         """Remove the session's objects; if the store cannot, a collection does it some day."""
         try:
-            await _threads.run(self._writer.end)
+            await _threads.run(partial(self._writer.end, interrupted=True))
         except RepositoryError as error:
             _logger.warning("session_left_behind", session=self.name, reason=str(error))
             if because is not None:
