@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 import random
 import time
-from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Final, Literal
@@ -13,9 +12,9 @@ from typing import TYPE_CHECKING, Final, Literal
 import anyio
 import structlog
 
-from asyncvddk.backup._buffers import Buffers
+from asyncvddk.backup._limits import BackupLimits
 from asyncvddk.backup._observer import BackupProgress
-from asyncvddk.backup._pipeline import PIECE_SIZE, StoringError, Workers, first_of, read_chunks, storing
+from asyncvddk.backup._pipeline import StoringError, first_of, read_chunks, storing
 from asyncvddk.backup._plan import (
     ChunkMask,
     Mask,
@@ -40,8 +39,6 @@ if TYPE_CHECKING:
 
 _logger = structlog.get_logger()
 
-JOBS: Final = 4
-MEMORY_LIMIT: Final = 128 << 20
 GUARD_PART: Final = 0.001
 GUARD_LEAST: Final = 10
 READ_WHOLE_EVERY_S: Final = 30 * 86400.0
@@ -70,12 +67,6 @@ class BackupFailedError(VddkError):
 class BackupOptions:
     """How disks are read."""
 
-    jobs: int = JOBS
-    """Disks at once."""
-    jobs_per_host: int = 0
-    """Disks of one host at once (``BackupDisk.host``); 0: no limit but ``jobs``."""
-    memory_limit: int = MEMORY_LIMIT
-    """Bytes of data on their way, of all disks together; at least one piece of 4 MiB, or one chunk."""
     mode: Literal["auto", "allocated", "full"] = "auto"
     """``auto``: only what changed, where a disk has changed-block information that fits its parent, else what is
     allocated. ``allocated``: that in any case. ``full``: every byte."""
@@ -88,11 +79,8 @@ class BackupOptions:
 
     def __post_init__(self) -> None:
         """Refuse what makes no sense."""
-        if self.jobs < 1 or self.jobs_per_host < 0 or self.memory_limit < 1 or self.checkpoint_every_s < 0:
-            raise ValueError(
-                f"jobs={self.jobs}, jobs_per_host={self.jobs_per_host}, memory_limit={self.memory_limit}, "
-                f"checkpoint_every_s={self.checkpoint_every_s}: expected at least 1, 0, 1 and 0"
-            )
+        if self.checkpoint_every_s < 0:
+            raise ValueError(f"checkpoint_every_s={self.checkpoint_every_s}: expected at least 0")
         if self.mode not in {"auto", "allocated", "full"}:
             raise ValueError(f"mode={self.mode!r}: expected auto, allocated or full")
 
@@ -107,6 +95,7 @@ async def backup(  # noqa: PLR0913  (each is a fact of its own)
     config: bytes | None = None,
     host: str | None = None,
     options: BackupOptions | None = None,
+    limits: BackupLimits | None = None,
     observer: BackupObserver | None = None,
 ) -> Snapshot:
     """Back up ``disks`` as one snapshot of ``source`` (a machine's name, a folder) and return it.
@@ -119,7 +108,9 @@ async def backup(  # noqa: PLR0913  (each is a fact of its own)
     Where a disk brings changed-block information, a sample of what is said to be unchanged is read all the same; if it
     did change, the information is not used and the disk's entry says so (``mistrusted``).
 
-    Memory: ``options.memory_limit``, and 36 bytes for each chunk of the disks under way. Cancelled, or after an error,
+    ``limits``: how much is done at once; backups that are given the same object keep them together.
+
+    Memory: ``limits.memory_limit``, and 36 bytes for each chunk of the disks under way. Cancelled, or after an error,
     calls under way are waited for, disks are closed, and no snapshot appears. The next backup of the source stores
     nothing again that is there already, and of disks that are as they were (``BackupDisk.state``) reads nothing again
     that was read up to a minute before the end (``checkpoint_every_s``), however this one ended.
@@ -132,7 +123,7 @@ async def backup(  # noqa: PLR0913  (each is a fact of its own)
         parent = await _latest(repository, source)
     async with repository.session(source, parent=parent, host=host) as session:
         blob = None if config is None else await session.put_blob(config)
-        run = _Run(repository, session, options or BackupOptions(), observer)
+        run = _Run(repository, session, options or BackupOptions(), limits or BackupLimits(), observer)
         try:
             async with anyio.create_task_group() as notes:
                 notes.start_soon(run.note_how_far)
@@ -193,16 +184,20 @@ class _Run:
     """What the disks of a backup share; only the loop's thread touches it."""
 
     def __init__(
-        self, repository: Repository, session: Session, options: BackupOptions, observer: BackupObserver | None
+        self,
+        repository: Repository,
+        session: Session,
+        options: BackupOptions,
+        limits: BackupLimits,
+        observer: BackupObserver | None,
     ) -> None:
         self.errors: dict[str, Exception] = {}
         self._session = session
         self._options = options
         self._observer = observer
-        self._jobs = anyio.CapacityLimiter(options.jobs)
-        self._hosts: dict[str, anyio.CapacityLimiter] = {}
-        self._buffers = Buffers(size=max(PIECE_SIZE, repository.chunk_size), limit=options.memory_limit)
-        self._workers = Workers(local=repository.local)
+        self._limits = limits
+        self._buffers = limits.buffers
+        self._workers = limits.workers(local=repository.local)
         self._writers: dict[str, DiskWriter] = {}
 
     async def note_how_far(self) -> None:
@@ -216,11 +211,7 @@ class _Run:
 
     async def disk(self, disk: BackupDisk) -> None:
         """Back up one disk when it is its turn; what it alone fails of is noted."""
-        async with AsyncExitStack() as turns:
-            if disk.host is not None and self._options.jobs_per_host:
-                limiter = self._hosts.setdefault(disk.host, anyio.CapacityLimiter(self._options.jobs_per_host))
-                await turns.enter_async_context(limiter)  # first: who waits for a host keeps nobody else waiting
-            await turns.enter_async_context(self._jobs)
+        async with self._limits.turn(disk.host):
             result: DiskEntry | Exception
             try:
                 result = await self._read(disk)
@@ -316,7 +307,7 @@ class _Run:
         """Read a sample of what is said to be unchanged; tell whether it is."""
         numbers = sample(plan.inherit, part=GUARD_PART, least=GUARD_LEAST, chance=random.SystemRandom())
         for number in numbers:
-            async with self._buffers.lend() as buffer:
+            async with self._buffers.lend(writer.chunk_size) as buffer:
                 data = buffer[: writer.grid.length(number)]
                 await source.readinto_at(number * writer.chunk_size, data)
                 if not await self._workers.is_same(writer, number, data):

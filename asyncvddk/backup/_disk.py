@@ -54,7 +54,7 @@ class BackupDisk:
     uuid: str | None = None
     """A parent's index is inherited only from a disk with the same one."""
     host: str | None = None
-    """What ``jobs_per_host`` counts, as the name of an ESXi host; None: no limit applies."""
+    """What ``BackupLimits.jobs_per_host`` counts, as the name of an ESXi host; None: no limit applies."""
     change_id: str | None = None
     """Names the state that is being read, for ``ChangedBlocks.since`` of a later backup."""
     state: Callable[[], str | None] | None = None

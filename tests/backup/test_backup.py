@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from asyncvddk.backup import BackupFailedError, BackupOptions, ChangedBlocks, backup
+from asyncvddk.backup import BackupFailedError, BackupLimits, BackupOptions, ChangedBlocks, backup
 from asyncvddk.backup._buffers import Buffers
 from asyncvddk.models import Block
 from asyncvddk.repository import Repository, StoreError
@@ -189,14 +189,14 @@ async def test_no_more_disks_are_open_at_once_than_allowed(repository: Repositor
     for disk in disks.values():
         disk.before_read = count
     wanted = [disk.disk(key, host=key[0]) for key, disk in disks.items()]
-    await backup(repository, wanted, source="vm", options=BackupOptions(jobs=3, jobs_per_host=2))
+    await backup(repository, wanted, source="vm", limits=BackupLimits(jobs=3, jobs_per_host=2))
     assert most["0"] <= 2
     assert most["1"] <= 2
     assert most[""] <= 3
 
 
-async def test_memory_has_a_limit_whatever_the_number_of_disks(repository: Repository) -> None:
-    """With room for one piece, one piece of all disks is on its way at a time."""
+async def test_memory_has_a_limit_whatever_the_number_of_disks_and_backups(repository: Repository) -> None:
+    """With room for one piece, one piece of all disks of all backups is on its way at a time."""
     under_way = 0
 
     async def count(_: Block) -> None:
@@ -206,13 +206,15 @@ async def test_memory_has_a_limit_whatever_the_number_of_disks(repository: Repos
         await asyncio.sleep(0)
         under_way -= 1
 
-    disks = [MemoryDisk(some_data(40), before_read=count) for _ in range(3)]
-    options = BackupOptions(jobs=3, memory_limit=1)
-    snapshot = await backup(
-        repository, [disk.disk(str(n)) for n, disk in enumerate(disks)], source="vm", options=options
+    limits = BackupLimits(jobs=6, memory_limit=1)
+    disks = [MemoryDisk(some_data(40), before_read=count) for _ in range(6)]
+    found = [disk.disk(str(n)) for n, disk in enumerate(disks)]
+    snapshots = await asyncio.gather(
+        backup(repository, found[:3], source="one", limits=limits),
+        backup(repository, found[3:], source="two", limits=limits),
     )
     for number, disk in enumerate(disks):
-        assert await stored(repository, snapshot, str(number)) == disk.data
+        assert await stored(repository, snapshots[number // 3], str(number)) == disk.data
 
 
 async def test_a_cancelled_backup_leaves_no_snapshot_and_closes_its_disks(repository: Repository) -> None:
@@ -319,10 +321,10 @@ async def is_killed(task: Coroutine[object, object, object]) -> bool:
 
 async def test_buffers_are_used_again() -> None:
     """Memory is taken once."""
-    buffers = Buffers(size=4096, limit=8192)
-    async with buffers.lend() as first:
+    buffers = Buffers(limit=8192)
+    async with buffers.lend(4096) as first:
         pass
-    async with buffers.lend() as second, buffers.lend() as third:
+    async with buffers.lend(4096) as second, buffers.lend(4096) as third:
         assert second is first
         assert third is not first
 
