@@ -164,9 +164,10 @@ async def _commit(
         for disk in disks
         if (error := run.errors.get(disk.key)) is not None
     ]
+    keys = [disk.key for disk in disks if disk.key not in run.errors]
     for attempt in range(_COMMITS):
         try:
-            return await session.commit(config=blob, failed=failed, tags=tags, without=list(run.errors))
+            return await session.commit(config=blob, failed=failed, tags=tags, keys=keys)
         except ChunksLostError as error:
             if attempt == _COMMITS - 1:
                 raise

@@ -130,7 +130,7 @@ class World:
         """Commit; chunks that were lost are put again, as a backup does that can read its source."""
         for _ in range(5):
             try:
-                session._commit(draft, set())
+                session._commit(draft, None)
             except ChunksLostError as error:
                 for number in error.chunks["1"]:
                     put(number, bytes([self.random.randrange(CONTENTS)]) * CHUNK)

@@ -173,16 +173,17 @@ class Session:
         partial_snapshot: bool = False,
         tags: Sequence[str] = (),
         time: float | None = None,
-        without: Sequence[str] = (),
+        keys: Sequence[str] | None = None,
     ) -> Snapshot:
-        """Make a snapshot of the disks added, but those whose keys are in ``without``; return it.
+        """Make a snapshot of the disks with these ``keys``, in this order (default: of all, as added); return it.
 
         ``config`` is the id of a blob, of this session or of its parent; ``failed`` and ``partial_snapshot`` say what
         is missing; ``time`` is when the backup began (seconds since 1970; default: when the session did). No ``put``
         may be under way. With many disks call each one's ``finish`` before, when it is done: that stores its index.
 
-        Raises ValueError, ChunksLostError (put those again, then commit again), SessionLostError, RepositoryError (a
-        chunk whose ``put`` failed), StoreError: then there is no snapshot. Cancelled: there may be one.
+        Raises ValueError, KeyError, ChunksLostError (put those again, then commit again), SessionLostError,
+        RepositoryError (a chunk whose ``put`` failed), StoreError: then there is no snapshot. Cancelled: there may be
+        one.
         """
         if self._committed:
             raise ValueError("this session was committed before")
@@ -202,10 +203,11 @@ class Session:
             host=self._host,
             tool=f"asyncvddk {__version__}",
         )
-        return await _threads.run(partial(self._commit, draft, set(without)))
+        return await _threads.run(partial(self._commit, draft, keys))
 
-    def _commit(self, draft: Snapshot, without: set[str]) -> Snapshot:
-        disks = [disk for disk in self._writer.disks if isinstance(disk, DiskWriter) and disk.key not in without]
+    def _commit(self, draft: Snapshot, keys: Sequence[str] | None) -> Snapshot:
+        added = {disk.key: disk for disk in self._writer.disks if isinstance(disk, DiskWriter)}
+        disks = [added[key] for key in (added if keys is None else keys)]
         self._writer.disks = [*disks]
         entries = tuple(disk.finish() for disk in disks)
         snapshot = msgspec.structs.replace(draft, disks=entries, finished=self._vault.clock())
