@@ -28,7 +28,15 @@ from asyncvddk.backup._plan import (
     sample,
 )
 from asyncvddk.errors import VddkError
-from asyncvddk.repository import ChunksLostError, FailedDisk, RepositoryError, SnapshotNotFoundError, _threads
+from asyncvddk.repository import (
+    ChunksLostError,
+    DamagedError,
+    FailedDisk,
+    ObjectMissingError,
+    RepositoryError,
+    SnapshotNotFoundError,
+    _threads,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -44,6 +52,7 @@ GUARD_LEAST: Final = 10
 READ_WHOLE_EVERY_S: Final = 30 * 86400.0
 CHECKPOINT_EVERY_S: Final = 60.0
 _COMMITS: Final = 3
+_ALL: Final = "all that is allocated is read"
 _EXPECTED: Final = (OSError, VddkError, ValueError, MemoryError)
 """What a disk may fail of without failing the others; all else is a bug."""
 
@@ -266,22 +275,26 @@ class _Run:
         parent = self._session.parent
         base = next((entry for entry in parent.disks if entry.key == disk.key), None) if parent else None
         mode = self._mode(disk, source.size, base)
+        add = partial(
+            self._session.add_disk,
+            key=disk.key,
+            name=disk.name,
+            capacity=source.size,
+            uuid=disk.uuid,
+            change_id=disk.change_id,
+            state=state,
+        )
+        mistrusted = False
         with storing():
-            writer = await self._session.add_disk(
-                key=disk.key,
-                name=disk.name,
-                capacity=source.size,
-                uuid=disk.uuid,
-                change_id=disk.change_id,
-                mode=mode,
-                inherit=mode == "changed",
-                state=state,
-            )
+            try:
+                writer = await add(mode=mode, inherit=mode == "changed")
+            except (DamagedError, ObjectMissingError) as error:  # the parent's index
+                _logger.warning("changes_mistrusted", disk=disk.name, reason=str(error), effect=_ALL)
+                mode, mistrusted = "allocated", True
+                writer = await add(mode=mode)
         self._writers[disk.key] = writer
-        if mode == "changed" and base is not None:
-            writer.amend(mode=mode, read_whole=base.read_whole)
-        else:
-            writer.amend(mode=mode, read_whole=time.time())
+        read_whole = base.read_whole if mode == "changed" and base is not None else time.time()
+        writer.amend(mode=mode, read_whole=read_whole, mistrusted=mistrusted)
         plan = await _plan(disk, source, mode, writer.grid)
         done = bytes_of(writer.grid, ~plan.read)
         return writer, plan, BackupProgress(source.size, mode, done)
@@ -318,7 +331,7 @@ class _Run:
                         offset=number * writer.chunk_size,
                         reason="bytes that are said to be unchanged differ from the parent's",
                         parent=self._session.parent.id if self._session.parent else None,
-                        effect="all that is allocated is read",
+                        effect=_ALL,
                     )
                     return False
         return True

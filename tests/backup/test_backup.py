@@ -14,6 +14,7 @@ from asyncvddk.backup._buffers import Buffers
 from asyncvddk.models import Block
 from asyncvddk.repository import Repository, StoreError
 from asyncvddk.repository.checking._verify import verify
+from asyncvddk.repository.format import _layout
 from tests.backup.fakes import MemoryDisk
 from tests.repository.faults import Countdown, DictStore, Killed, calm
 
@@ -118,6 +119,35 @@ async def test_a_list_that_lies_is_found_out(repository: Repository) -> None:
     entry = snapshot.disk("a")
     assert (entry.mode, entry.mistrusted) == ("allocated", True)
     assert entry.read_whole > first.disk("a").read_whole > 0
+
+
+@pytest.mark.parametrize("local", [True, False], ids=["folder", "s3"])
+@pytest.mark.parametrize("what", ["root", "page"])
+@pytest.mark.parametrize("lost", [True, False], ids=["lost", "damaged"])
+@pytest.mark.parametrize("with_changes", [True, False])
+async def test_a_damaged_index_of_the_parent_costs_time_and_nothing_else(
+    what: str, *, local: bool, lost: bool, with_changes: bool
+) -> None:
+    """All that is allocated is read, and what was damaged is whole again where the new snapshot uses it."""
+    store = DictStore(local=local)
+    await Repository.init(store, password=None, chunk_size=CHUNK)
+    disk = MemoryDisk(some_data(20))
+    async with Repository.open(store, password=None, cache="") as repository:
+        first = await backup(repository, [disk.disk("a", change_id="1")], source="vm")
+        root = first.disk("a").root
+        pages = [name for name in store.objects if name.startswith("meta/") and root.hex() not in name]
+        name = _layout.meta(root) if what == "root" else pages[0]
+        if lost:
+            del store.objects[name]
+        else:
+            store.objects[name] = store.objects[name][:20] + b"??" + store.objects[name][22:]
+    async with Repository.open(store, password=None, cache="") as repository:
+        changed = ChangedBlocks([], since="1") if with_changes else None
+        snapshot = await backup(repository, [disk.disk("a", change_id="2", changed=changed)], source="vm")
+        assert await stored(repository, snapshot, "a") == disk.data
+        entry = snapshot.disk("a")
+        assert (entry.mode, entry.mistrusted, entry.root) == ("allocated", with_changes, root)
+        assert (await repository.verify(2)).findings == ()
 
 
 async def test_a_list_that_begins_elsewhere_is_not_used(repository: Repository) -> None:

@@ -13,10 +13,10 @@ import structlog
 from asyncvddk._version import __version__
 from asyncvddk.repository import _threads
 from asyncvddk.repository.collection import _sessions
-from asyncvddk.repository.errors import RepositoryError, SessionLostError
+from asyncvddk.repository.errors import DamagedError, ObjectMissingError, RepositoryError, SessionLostError
 from asyncvddk.repository.format import _layout
 from asyncvddk.repository.format._crypto import Kind
-from asyncvddk.repository.format._index import Grid
+from asyncvddk.repository.format._index import Grid, stored_pages
 from asyncvddk.repository.format._manifests import DiskEntry, Snapshot
 from asyncvddk.repository.store._vault import MANIFEST_LIMIT
 from asyncvddk.repository.writing._diskwriter import DiskWriter
@@ -93,13 +93,14 @@ class Session:
     ) -> DiskWriter:
         """Begin a disk of ``capacity`` bytes; its chunks are put through the returned object, from any thread.
 
-        If the parent has a disk of the same ``key``, each chunk is compared with it. Chunks that are never put read as
-        zeros; with ``inherit`` as the parent's: for a backup that reads only what changed. ``state`` names the content
-        that is read: what an interrupted session had of the disk in the same state can be taken (``DiskWriter.take``),
-        and ``checkpoint`` notes it for the next one.
+        If the parent has a disk of the same ``key``, each chunk is compared with it, unless its index is damaged: then
+        the log says so. Chunks that are never put read as zeros; with ``inherit`` as the parent's: for a backup that
+        reads only what changed. ``state`` names the content that is read: what an interrupted session had of the disk
+        in the same state can be taken (``DiskWriter.take``), and ``checkpoint`` notes it for the next one.
 
         Raises ValueError (``capacity``, a key that was added before; ``inherit`` without such a disk in the parent, or
-        with one of another uuid or capacity), DamagedError and ObjectMissingError (the parent's index), StoreError.
+        with one of another uuid or capacity), DamagedError and ObjectMissingError (``inherit`` from a damaged index),
+        StoreError.
         """
         if capacity <= 0:
             raise ValueError(f"capacity={capacity}: a disk has at least one byte")
@@ -124,7 +125,13 @@ class Session:
         self, entry: DiskEntry, base: DiskEntry | None, *, inherit: bool, state: str | None = None
     ) -> DiskWriter:
         grid = Grid(entry.capacity, self._vault.config.chunk_size, self._vault.config.page_entries)
-        ids = self._base_ids(base, grid) if base else None
+        ids = None
+        try:
+            ids = self._base_ids(base, grid) if base else None
+        except (DamagedError, ObjectMissingError) as error:
+            if inherit:
+                raise
+            _logger.warning("parent_damaged", disk=entry.key, reason=str(error), effect="it is not compared with")
         disk = DiskWriter(self._writer, entry, grid, ids, inherit=inherit, state=state)
         self._writer.disks.append(disk)
         if base:
@@ -133,7 +140,9 @@ class Session:
 
     def _base_ids(self, base: DiskEntry, grid: Grid) -> Rows:
         """Return the parent's index, brought to the length of this disk's."""
+        self._writer.doubtful.add(base.root)
         root = self._vault.get_root(base.root)
+        self._writer.doubtful.update(root.page(number) for number in stored_pages(root))
         ids = self._vault.get_ids(root)
         self._writer.rely_on(root)
         if len(ids) != grid.count:

@@ -95,6 +95,8 @@ class Writer:
         self.checkpoint = 0
         """When it was noted last how far this session is, in seconds since 1970; 0: never."""
         self._source = source
+        self.doubtful: set[bytes] = set()
+        """Pages and roots that may be damaged where they are stored; only whoever stores them again looks."""
         self._host = host
         self._guard = Guard(vault, known, self.name, self._used)
         self._meta: set[bytes] = set()
@@ -168,7 +170,7 @@ class Writer:
             return identifier
         name = _layout.meta(identifier)
         if not (self.vault.store.local and self.vault.store.exists(name) and self.is_whole(name)):
-            self.store(name, self.vault.seal_meta(kind, identifier, data))
+            self.store(name, self.vault.seal_meta(kind, identifier, data), doubtful=identifier in self.doubtful)
         with self._lock:
             self._there.add(identifier)
         return identifier
@@ -180,8 +182,10 @@ class Writer:
 
     def rely_on(self, root: Root) -> None:
         """Take the pages of a root for stored: it is pinned, so they stay as long as the session lives."""
+        pages = {root.page(number) for number in stored_pages(root)}
         with self._lock:
-            self._there.update(root.page(number) for number in stored_pages(root))
+            self._there.update(pages)
+            self.doubtful -= pages
 
     def adopt(self, key: str, root: Root) -> None:
         """Rely on a disk as it is. Raises ObjectMissingError if its index is not whole, once it is protected."""
@@ -196,11 +200,14 @@ class Writer:
             if not there:
                 raise ObjectMissingError(_layout.meta(page), self.vault.store.place)
 
-    def store(self, name: str, sealed: Buffer) -> bool:
-        """Store an object; tell whether it was not there. One that a power cut left torn is replaced."""
+    def store(self, name: str, sealed: Buffer, *, doubtful: bool = False) -> bool:
+        """Store an object; tell whether it was not there. One that a power cut left torn is replaced.
+
+        In a store that knows no power cuts it is looked at only if it is ``doubtful``.
+        """
         if self.vault.store.create(name, sealed):
             return True
-        if self.vault.store.local and not self.is_whole(name):
+        if (self.vault.store.local or doubtful) and not self.is_whole(name):
             self.vault.store.replace(name, sealed)
             return True
         return False
