@@ -30,7 +30,7 @@ class CompareProgress:
     size: int
     """Bytes of each disk."""
     bytes_done: int = 0
-    """Bytes that need no more work."""
+    """Bytes that need no more work; ``size`` at the end."""
     bytes_read: int = 0
     """Bytes read of each disk; the others are allocated in neither."""
 
@@ -56,6 +56,7 @@ async def compare(
     if most is not None and most < 1:
         raise ValueError(f"most={most}: expected 1 or more")
     state = CompareProgress(one.size)
+    tell = progress or _tell_nobody
     pieces = ChunkMask(Grid(one.size, PIECE_SIZE))
     for disk in (one, other):
         async for block in disk.allocated_blocks():
@@ -74,9 +75,14 @@ async def compare(
             return found[:most]
         state.bytes_done = offset + len(first)
         state.bytes_read += len(first)
-        if progress is not None:
-            progress(state)
+        tell(state)
+    state.bytes_done = state.size
+    tell(state)
     return found
+
+
+def _tell_nobody(_: CompareProgress) -> None:
+    """Stand in for a callback."""
 
 
 async def _read_both(one: tuple[ReadableDisk, memoryview], other: tuple[ReadableDisk, memoryview], offset: int) -> None:

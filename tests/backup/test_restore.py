@@ -194,7 +194,8 @@ async def test_a_comparison_stops_where_it_is_asked_to_and_tells_how_far_it_is()
     for most, found in ((1, [Block(0, 512)]), (2, [Block(0, 512), Block(5 << 20, 512)])):
         assert await compare(one, two, most=most) == found
     assert await compare(one, one, progress=lambda at: told.append((at.size, at.bytes_done, at.bytes_read))) == []
-    assert told == [(9 << 20, 4 << 20, 4 << 20), (9 << 20, 8 << 20, 8 << 20), (9 << 20, 9 << 20, 9 << 20)]
+    assert told[:2] == [(9 << 20, 4 << 20, 4 << 20), (9 << 20, 8 << 20, 8 << 20)]
+    assert told[2:] == [(9 << 20, 9 << 20, 9 << 20)] * 2
     with pytest.raises(ValueError, match="most=0"):
         await compare(one, two, most=0)
 
