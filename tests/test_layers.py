@@ -119,7 +119,7 @@ def test_imports_run_downwards_only() -> None:
 
 REPOSITORY_LAYERS = (
     ("_repository", ""),
-    ("checking", "_stats"),
+    ("checking", "_stats", "_benchmark"),
     ("_snapshots", "_reader", "_opening"),
     ("writing",),
     ("collection",),

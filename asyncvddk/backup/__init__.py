@@ -5,7 +5,7 @@ a stream; ``compare`` proves that what is stored is what is read. All sizes and 
 """
 
 from asyncvddk.backup._backup import BackupFailedError, BackupOptions, backup
-from asyncvddk.backup._compare import compare
+from asyncvddk.backup._compare import CompareProgress, compare
 from asyncvddk.backup._disk import BackupDisk, ChangedBlocks, ReadableDisk
 from asyncvddk.backup._image import RawImage
 from asyncvddk.backup._limits import BackupLimits
@@ -23,6 +23,7 @@ __all__ = [
     "BackupOptions",
     "BackupProgress",
     "ChangedBlocks",
+    "CompareProgress",
     "DiskTarget",
     "RawImage",
     "RawTarget",

@@ -29,7 +29,7 @@ def make_app(command: str | None) -> App:
         result_action="return_value",
     )
     for name, (usage, purpose) in _COMMANDS.items():
-        usage_line = f"asyncvddk {name} [OPTIONS] {usage}"
+        usage_line = f"asyncvddk {name} [OPTIONS] {usage}".rstrip()
         line = None if name == command else purpose
         app.command(f"asyncvddk.cli.{name}_cmd:{name}", name=name, usage=usage_line, help=line)
     return app
@@ -59,11 +59,20 @@ _COMMANDS = {
     "init": ("--repo PLACE", "Make a repository for backups, in a folder or a bucket."),
     "backup": ("DISK...", "Back up disks into a repository, several at once; only what is new is stored."),
     "snapshots": ("", "List the snapshots of a repository."),
+    "ls": ("SNAPSHOT [KEY...]", "List the disks of a snapshot, and how much of each is stored."),
+    "diff": ("OLD NEW [KEY...]", "Show what became of the disks between two snapshots."),
+    "verify": ("[SNAPSHOT...]", "Prove that what was backed up can be restored, or name what is damaged."),
     "restore": (
         "SNAPSHOT [KEY...] --to PLACE",
         "Write disks of a snapshot to images, VMDKs, an existing disk, or stdout.",
     ),
     "dump": ("SNAPSHOT KEY", "Write bytes of a snapshot's disk to stdout."),
+    "compare": ("DISK DISK | SNAPSHOT KEY DISK", "Compare two disks, or one of a snapshot with a disk, byte by byte."),
+    "forget": ("[SNAPSHOT...] [--keep-...]", "Forget snapshots: those given, or those that no rule wants to keep."),
+    "gc": ("", "Free what no snapshot uses any more; backups may run meanwhile."),
+    "key": ("ACTION [ID]", "List, add, change and remove the passwords of a repository."),
+    "stats": ("", "Show how much a repository holds, and how little of the store that takes."),
+    "benchmark": ("", "Measure how fast this machine and a repository's place can be."),
 }
 """Command: its usage, and its purpose for the list of commands."""
 

@@ -10,6 +10,8 @@ from typing import Any, Final
 
 _REPOSITORY: Final[dict[str, type]] = {"url": str, "password_file": str, "options": dict}
 _JOB: Final[dict[str, type]] = {"repository": str, "disks": list, "source": str, "tags": list, "keep": dict}
+KEEP_COUNTS: Final = ("last", "hourly", "daily", "weekly", "monthly", "yearly")
+"""Rules of ``keep`` that count snapshots."""
 
 
 @dataclass(frozen=True)
@@ -58,7 +60,29 @@ def find_job(name: str) -> Job:
         raise ValueError(f"{config_path()}: there is no job {name!r}")
     if "repository" not in entry:
         raise ValueError(f"{config_path()}: jobs.{name} has no repository")
-    return Job(**entry)
+    job = Job(**entry)
+    _check_texts(f"jobs.{name}.disks", job.disks)
+    _check_texts(f"jobs.{name}.tags", job.tags)
+    for key, value in job.keep.items():
+        _check_rule(f"jobs.{name}.keep.{key}", key, value)
+    return job
+
+
+def _check_texts(name: str, value: object) -> None:
+    """Raise ValueError unless a value of the file is a list of text."""
+    stray = [one for one in value if not isinstance(one, str)] if isinstance(value, list) else [value]
+    if stray:
+        raise ValueError(f"{config_path()}: {name} has to be a list of text, and {stray[0]!r} is none")
+
+
+def _check_rule(name: str, key: str, value: object) -> None:
+    """Raise ValueError unless a value of the file is a rule which snapshots to keep."""
+    if key == "tags":
+        _check_texts(name, value)
+    elif key not in KEEP_COUNTS:
+        raise ValueError(f"{config_path()}: {name} is unknown; expected one of {', '.join(KEEP_COUNTS)}, tags")
+    elif type(value) is not int or value < 0:
+        raise ValueError(f"{config_path()}: {name} has to be a number from 0 on, not {value!r}")
 
 
 def _section(kind: str, name: str, known: dict[str, type]) -> dict[str, Any] | None:

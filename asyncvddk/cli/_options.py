@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Final, Literal
 
 from cyclopts import Parameter
 
-from asyncvddk.cli._text import parse_size
+from asyncvddk.cli._text import parse_duration, parse_size
 from asyncvddk.models import AdapterType, DiskType
 
 if TYPE_CHECKING:
@@ -45,6 +45,15 @@ def _size(_: object, tokens: Sequence[Token]) -> int:
 def size_parameter(**options: Any) -> Parameter:  # noqa: ANN401  (those of cyclopts' Parameter)
     """Return the parameter of a size in bytes, as 512, 64K or 10G."""
     return Parameter(converter=_size, n_tokens=1, metavar="SIZE", **options)
+
+
+def _duration(_: object, tokens: Sequence[Token]) -> float:
+    return parse_duration(tokens[0].value)
+
+
+def duration_parameter(**options: Any) -> Parameter:  # noqa: ANN401  (those of cyclopts' Parameter)
+    """Return the parameter of a time in seconds, as 30m, 12h or 7d."""
+    return Parameter(converter=_duration, n_tokens=1, metavar="TIME", **options)
 
 
 TypeName = Literal[

@@ -15,6 +15,11 @@ def say(text: str) -> None:
         print(text, file=sys.stderr, flush=True)  # noqa: T201
 
 
+def tell(text: str) -> None:
+    """Write a line of what a command was asked for to stdout; BrokenPipeError: its reader has seen enough."""
+    sys.stdout.write(f"{text}\n")
+
+
 def emit(event: str, **fields: Any) -> None:  # noqa: ANN401  (whatever JSON can hold)
     """Write one JSON object and a line's end to stdout; what we do goes on when its reader has gone."""
     try:

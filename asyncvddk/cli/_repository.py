@@ -4,23 +4,28 @@ from __future__ import annotations
 
 import getpass
 import os
+import signal
 import sys
-from dataclasses import dataclass
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path  # noqa: TC003  (cyclopts reads the annotations)
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Self
 
 from cyclopts import CycloptsError, Parameter
 
 from asyncvddk._secret import Secret
-from asyncvddk.cli._config_file import find_repository
+from asyncvddk.cli._config_file import find_job, find_repository
 from asyncvddk.cli._options import Common
-from asyncvddk.cli._run import run_command
+from asyncvddk.cli._output import emit
+from asyncvddk.cli._run import EXPECTED, run_command
+from asyncvddk.cli._text import describe
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Iterable, Sequence
+    from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
     from contextlib import AbstractAsyncContextManager
 
+    from asyncvddk.cli._config_file import Job
     from asyncvddk.repository import Repository
 
 
@@ -59,12 +64,22 @@ class Place(Common):
             raise CycloptsError(msg="which repository? give --repo or ASYNCVDDK_REPOSITORY")
         return self.repo
 
-    def opened(self, *, read_only: bool = False) -> AbstractAsyncContextManager[Repository]:
-        """Return the repository, to be entered."""
+    def opened(
+        self, *, read_only: bool = False, password: Secret | None = None
+    ) -> AbstractAsyncContextManager[Repository]:
+        """Return the repository, to be entered; ``password``: it was asked for already."""
         from asyncvddk.repository import Repository  # noqa: PLC0415  (numpy and others take their time to load)
 
         found = find_repository(self.named())
-        return Repository.open(found.url, password=self.password(), options=found.options, read_only=read_only)
+        secret = password or self.password()
+        return Repository.open(found.url, password=secret, options=found.options, read_only=read_only)
+
+    def for_job(self, name: str) -> tuple[Job, Self]:
+        """Return a job of the configuration file, and its repository. Raises CycloptsError, ValueError, OSError."""
+        job = find_job(name)
+        if self.repo not in {None, job.repository, os.environ.get("ASYNCVDDK_REPOSITORY")}:
+            raise CycloptsError(msg=f"--repo {self.repo}: job {name} has its own repository, {job.repository}")
+        return job, replace(self, repo=job.repository)
 
 
 PLACE = Place()
@@ -76,10 +91,22 @@ def run_with_repository(
     """Open the repository, await ``command`` with it, and return its exit status, or that of what ended it."""
 
     async def inside() -> int:
-        async with place.opened(read_only=read_only) as repository:
-            return await command(repository)
+        with errors_as_json(place):
+            async with place.opened(read_only=read_only) as repository:
+                return await command(repository)
 
     return run_command(inside, place, logs=True)
+
+
+@contextmanager
+def errors_as_json(place: Place) -> Iterator[None]:
+    """Tell of what ends the block as JSON, too, if that is wished."""
+    try:
+        yield
+    except EXPECTED as error:
+        if place.json:
+            emit("error", type=type(error).__name__, message=describe(error))
+        raise
 
 
 def first_line(file: Path) -> str:
@@ -92,13 +119,35 @@ def first_line(file: Path) -> str:
 
 
 def ask(what: str, *, twice: bool) -> Secret:
-    """Ask for a password on the terminal. Raises ValueError if it is empty, or another one the second time."""
-    given = getpass.getpass(f"{what}: ")
-    if not given:
-        raise ValueError("the password is empty")
-    if twice and getpass.getpass("once more: ") != given:
-        raise ValueError("these were two different passwords")
-    return Secret(given)
+    """Ask for a password on the terminal. Raises ValueError if it is empty, or another one the second time.
+
+    Ctrl-C ends the program at once: KeyboardInterrupt; the event loop, which otherwise hears it, waits for the answer.
+    """
+    with _heard_at_once():
+        given = _answer(f"{what}: ")
+        if not given:
+            raise ValueError("the password is empty")
+        if twice and _answer("once more: ") != given:
+            raise ValueError("these were two different passwords")
+        return Secret(given)
+
+
+@contextmanager
+def _heard_at_once() -> Iterator[None]:
+    """Have Ctrl-C interrupt the block."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+def _answer(question: str) -> str:
+    """Return what is typed, unseen; nothing at the end of input."""
+    try:
+        return getpass.getpass(question)
+    except EOFError:
+        return ""
 
 
 def when(seconds: float) -> str:

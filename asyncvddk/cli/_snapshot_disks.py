@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from pathlib import PurePosixPath
 from typing import TYPE_CHECKING
@@ -11,7 +12,8 @@ from cyclopts import CycloptsError
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from asyncvddk.repository import DiskEntry, Snapshot
+    from asyncvddk.models import Block
+    from asyncvddk.repository import DiskEntry, Repository, Snapshot
 
 
 def chosen(snapshot: Snapshot, wanted: Sequence[str]) -> list[DiskEntry]:
@@ -42,10 +44,28 @@ def _disk(snapshot: Snapshot, text: str) -> DiskEntry:
     )
 
 
+async def areas_of(repository: Repository, snapshot: Snapshot, entry: DiskEntry) -> list[Block]:
+    """Return the areas of a disk that are stored, as far as chunks tell; all others are zero."""
+    async with await repository.open_disk(snapshot, entry.key) as disk:
+        return [block async for block in disk.allocated_blocks()]
+
+
 def file_name(entry: DiskEntry) -> str:
     """Return a name for a disk's file; whatever a snapshot says, it does not lead out of a folder."""
     name = PurePosixPath(entry.name).name
     return name if name not in {"", ".", ".."} else "disk"
+
+
+def source_of(disks: Sequence[str]) -> str:
+    """Return the name of the source that disks are, if it has no other: the disk's, or that of their folder.
+
+    Raises a CycloptsError if that folder has no name.
+    """
+    paths = [os.path.abspath(disk) for disk in disks]  # noqa: PTH100  (links keep their names)
+    common = os.path.commonpath(paths if len(paths) == 1 else [os.path.dirname(path) for path in paths])  # noqa: PTH120
+    if name := PurePosixPath(common).name:
+        return name
+    raise CycloptsError(msg="these disks have no folder whose name could be theirs: give --source")
 
 
 def stdout_for_bytes(*, json: bool) -> int:

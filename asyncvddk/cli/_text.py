@@ -11,6 +11,8 @@ from asyncvddk.errors import NativeError
 _UNITS: Final = "BKMGTPE"
 _SIZE: Final = re.compile(rf"([0-9]+)(?:\.([0-9]+))?\s*([{_UNITS}]?)(?:iB|B)?", re.IGNORECASE)
 _MINUTE: Final = 60
+_SECONDS: Final = {"s": 1, "m": 60, "h": 3600, "d": 86400}
+_DURATION: Final = re.compile(r"(\d+)([smhd])|0", re.IGNORECASE)
 
 
 def parse_size(text: str) -> int:
@@ -53,6 +55,22 @@ def format_seconds(seconds: float) -> str:
     minutes, rest = divmod(round(seconds), _MINUTE)
     hours, minutes = divmod(minutes, _MINUTE)
     return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
+
+
+def parse_duration(text: str) -> float:
+    """Return the seconds that ``text`` (``90s``, ``30m``, ``12h``, ``7d``, or 0) stands for.
+
+    Raises ValueError for anything else.
+    """
+    match = _DURATION.fullmatch(text.strip())
+    if match is None:
+        raise ValueError(f"{text!r} is no duration: write a number with s, m, h or d, as 12h, or 0")
+    return float(match[1]) * _SECONDS[match[2].lower()] if match[1] else 0.0
+
+
+def count_of(count: int, what: str) -> str:
+    """Return a number of things in words: ``1 disk``, ``2 disks``."""
+    return f"{count} {what}{'' if count == 1 else 's'}"
 
 
 def describe(error: Exception) -> str:

@@ -2,22 +2,19 @@
 
 from __future__ import annotations
 
-import os
 import sys
 import time
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
 from cyclopts import CycloptsError, Parameter
 
 from asyncvddk.cli import _exit
 from asyncvddk.cli._backup_report import BackupJson, BackupLines, QuietBackup
-from asyncvddk.cli._config_file import find_job
-from asyncvddk.cli._output import emit, say
-from asyncvddk.cli._repository import PLACE, Place
-from asyncvddk.cli._run import EXPECTED, run_command
-from asyncvddk.cli._text import describe
+from asyncvddk.cli._output import say
+from asyncvddk.cli._repository import PLACE, Place, errors_as_json
+from asyncvddk.cli._run import run_command
+from asyncvddk.cli._snapshot_disks import source_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -69,12 +66,8 @@ def backup(  # noqa: PLR0913  (the options of a command)
     what = _What(list(disks), source, tag, jobs, mode, parent)
 
     async def command() -> int:
-        try:
+        with errors_as_json(place):
             return await _open_and_back_up(*_completed(what, place, job), quiet=quiet)
-        except EXPECTED as error:
-            if place.json:
-                emit("error", type=type(error).__name__, message=describe(error))
-            raise
 
     return run_command(command, place, logs=True)
 
@@ -90,27 +83,11 @@ class _What:
     mode: Mode
     parent: str | None
 
-    def named(self) -> str:
-        """Return the name of the source; that of several disks is their folder's. Raises a CycloptsError."""
-        if self.source is not None:
-            return self.source
-        paths = [os.path.abspath(disk) for disk in self.disks]  # noqa: PTH100  (links keep their names)
-        common = os.path.commonpath(paths if len(paths) == 1 else [os.path.dirname(path) for path in paths])  # noqa: PTH120
-        if name := Path(common).name:
-            return name
-        raise CycloptsError(msg="these disks have no folder whose name could be theirs: give --source")
-
 
 def _completed(what: _What, place: Place, job: str | None) -> tuple[_What, Place]:
     """Take from a job what is not given. Raises CycloptsError, ValueError, OSError."""
     if job is not None:
-        found = find_job(job)
-        if place.repo not in {None, found.repository, os.environ.get("ASYNCVDDK_REPOSITORY")}:
-            raise CycloptsError(msg=f"--repo {place.repo}: job {job} has its own repository, {found.repository}")
-        texts: list[object] = [*found.disks, *found.tags]
-        if stray := [text for text in texts if not isinstance(text, str)]:
-            raise ValueError(f"job {job}: disks and tags are lists of text, but one is {stray[0]!r}")
-        place = replace(place, repo=found.repository)
+        found, place = place.for_job(job)
         disks = what.disks or found.disks
         what = replace(what, disks=disks, source=what.source or found.source, tags=what.tags or tuple(found.tags))
     if not what.disks:
@@ -123,7 +100,7 @@ async def _open_and_back_up(what: _What, place: Place, *, quiet: bool) -> int:
     from asyncvddk.backup import find_disks  # noqa: PLC0415  (numpy and others take their time to load)
     from asyncvddk.disks._library import Vddk  # noqa: PLC0415  (so that usage errors and --help need no library)
 
-    source = what.named()
+    source = what.source or source_of(what.disks)
     async with Vddk(libdir=place.libdir, config=place.config) as vddk:
         disks = find_disks(vddk, what.disks)  # first: a folder without disks is told before a password is asked for
         async with place.opened() as repository:

@@ -13,11 +13,10 @@ from cyclopts import CycloptsError, Parameter
 
 from asyncvddk.cli import _exit
 from asyncvddk.cli._options import Flag, TypeName
-from asyncvddk.cli._output import emit, say
+from asyncvddk.cli._output import say
 from asyncvddk.cli._repository import PLACE, Place, run_with_repository
 from asyncvddk.cli._run import EXPECTED
 from asyncvddk.cli._snapshot_disks import chosen, file_name, stdout_for_bytes
-from asyncvddk.cli._text import describe
 from asyncvddk.cli.copy_cmd import exit_status, format_and_type, reporter_for
 from asyncvddk.copy import (
     CopyJob,
@@ -100,13 +99,8 @@ def restore(  # noqa: PLR0913  (the options of a command)
     what = _What(keys, to or "", into, stdout, options, only_different)
 
     async def command(repository: Repository) -> int:
-        try:
-            found = await repository.find(snapshot, source=source)
-            return await _plan_and_restore(repository, found, what, place, quiet=quiet)
-        except EXPECTED as error:
-            if place.json:
-                emit("error", type=type(error).__name__, message=describe(error))
-            raise
+        found = await repository.find(snapshot, source=source)
+        return await _plan_and_restore(repository, found, what, place, quiet=quiet)
 
     return run_with_repository(command, place, read_only=True)
 

@@ -5,12 +5,13 @@ and offsets are bytes.
 """
 
 import asyncvddk.repository._extra  # noqa: F401  (first: it says what is missing)
+from asyncvddk.repository._benchmark import BenchmarkReport
 from asyncvddk.repository._keep import Decision, KeepRules, plan_forget
 from asyncvddk.repository._reader import SnapshotDisk
 from asyncvddk.repository._repository import DEFAULT_CHUNK_SIZE, Repository
 from asyncvddk.repository._stats import RepositoryStats
 from asyncvddk.repository.checking._damage import Finding, Hit
-from asyncvddk.repository.checking._verify import VerifyReport, verify_store
+from asyncvddk.repository.checking._verify import VerifyProgress, VerifyReport, verify_store
 from asyncvddk.repository.collection._gc import GcReport
 from asyncvddk.repository.errors import (
     ChunksLostError,
@@ -41,6 +42,7 @@ __all__ = [
     "CHUNK_SIZES",
     "DEFAULT_CHUNK_SIZE",
     "Argon2Cost",
+    "BenchmarkReport",
     "ChunksLostError",
     "Config",
     "DamagedError",
@@ -76,6 +78,7 @@ __all__ = [
     "StoreFullError",
     "StoreUnsuitableError",
     "StoredObject",
+    "VerifyProgress",
     "VerifyReport",
     "WrongPasswordError",
     "open_store",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import platform
 from contextlib import asynccontextmanager
@@ -13,10 +14,10 @@ import anyio
 
 from asyncvddk._secret import Secret
 from asyncvddk.errors import ClosedError
-from asyncvddk.repository import _opening, _snapshots, _stats, _threads
+from asyncvddk.repository import _benchmark, _opening, _snapshots, _stats, _threads
 from asyncvddk.repository._reader import CACHE_SIZE, SnapshotDisk
 from asyncvddk.repository.checking import _verify
-from asyncvddk.repository.collection import _gc, _sessions
+from asyncvddk.repository.collection import _gc, _preview, _sessions
 from asyncvddk.repository.format import _layout
 from asyncvddk.repository.format._codec import DEFAULT_LEVEL
 from asyncvddk.repository.format._crypto import Kind
@@ -33,8 +34,9 @@ if TYPE_CHECKING:
     from typing import TypeVar
 
     from asyncvddk.models import Block
+    from asyncvddk.repository._benchmark import BenchmarkReport
     from asyncvddk.repository._stats import RepositoryStats
-    from asyncvddk.repository.checking._verify import VerifyReport
+    from asyncvddk.repository.checking._verify import VerifyProgress, VerifyReport
     from asyncvddk.repository.collection._gc import GcReport
     from asyncvddk.repository.format._keyslots import KeySlot
     from asyncvddk.repository.format._manifests import Config, Snapshot
@@ -296,17 +298,20 @@ class Repository:
         grace_s: float = _gc.GRACE_S,
         trash_s: float = _gc.TRASH_S,
         session_expiry_s: float = _sessions.EXPIRY_S,
+        dry_run: bool = False,
     ) -> GcReport:
         """Free what no snapshot uses; beside running backups, of any machine.
 
         One run plans, and the next one, at least ``grace_s`` seconds later, deletes: what is neither used again nor
         kept by a running backup. ``trash_s``: age from which forgotten snapshots are purged. ``session_expiry_s``:
-        silence after which a backup is taken for dead; one that is not finds out before it commits.
+        silence after which a backup is taken for dead; one that is not finds out before it commits. ``dry_run`` changes
+        nothing, and says what would be done now.
 
         Raises RepositoryBusyError (another one is at work), DamagedError and ObjectMissingError (a snapshot cannot be
         read, so nobody knows what it uses: nothing is deleted; see ``verify``).
         """
-        call = partial(_gc.collect, self._vault, grace_s=grace_s, trash_s=trash_s, expiry_s=session_expiry_s)
+        run = _preview.preview if dry_run else _gc.collect
+        call = partial(run, self._vault, grace_s=grace_s, trash_s=trash_s, expiry_s=session_expiry_s)
         return await self._run("gc", call)
 
     async def verify(
@@ -316,13 +321,15 @@ class Repository:
         subset: tuple[int, int] = (1, 1),
         snapshots: Iterable[Snapshot] | None = None,
         quarantine: bool = False,
+        progress: Callable[[VerifyProgress], object] | None = None,
     ) -> VerifyReport:
         """Check that what is stored is what was stored, and say whose data is damaged, to the byte range.
 
         Level 0 reads snapshots and indexes, and looks for all chunks in a listing; 1 reads every object and compares
         its checksum; 2 decodes it and compares its content with its id. ``subset`` (n, m) reads the n-th of m parts of
         the chunks. ``snapshots``: only what these use. ``quarantine`` puts damaged objects aside: the next backup that
-        reads the same data stores it again, which heals all snapshots that use it.
+        reads the same data stores it again, which heals all snapshots that use it. ``progress`` is called on the event
+        loop, some times a second, must not block.
 
         Raises ValueError, StoreError. What is damaged is no error but a finding.
         """
@@ -330,12 +337,28 @@ class Repository:
         if level not in _verify.LEVELS or not 1 <= part <= parts:
             raise ValueError(f"level={level}, subset={subset}: expected level 0..2, and a subset (n, m) with n in 1..m")
         names = None if snapshots is None else [self._vault.snapshot_name(snapshot) for snapshot in snapshots]
-        call = partial(_verify.verify, self._vault, level=level, subset=subset, quarantine=quarantine, wanted=names)
+        loop = asyncio.get_running_loop()
+
+        def tell(state: VerifyProgress) -> None:
+            if progress is not None:
+                loop.call_soon_threadsafe(progress, state)
+
+        call = partial(
+            _verify.verify, self._vault, level=level, subset=subset, quarantine=quarantine, wanted=names, tell=tell
+        )
         return await self._run("verify", call)
 
     async def stats(self) -> RepositoryStats:
         """Count what is there; lists the whole store."""
         return await self._run("stats", partial(_stats.stats, self._vault))
+
+    async def benchmark(self, size: int = _benchmark.SIZE) -> BenchmarkReport:
+        """Measure with ``size`` bytes of made-up data (rounded up to chunks) how fast this machine and the store are.
+
+        The objects it stores are removed again, also when it is cancelled. Raises ValueError, StoreError.
+        """
+        self._check_open("benchmark")
+        return await _benchmark.benchmark(self._vault, size)
 
     async def _run(self, name: str, call: Callable[[], T]) -> T:
         self._check_open(name)

@@ -185,6 +185,21 @@ async def test_two_disks_differ_where_they_do() -> None:
         await compare(one, MemoryDisk(bytearray(5)))
 
 
+async def test_a_comparison_stops_where_it_is_asked_to_and_tells_how_far_it_is() -> None:
+    """After so many ranges; progress ends with all bytes, of which the holes of both were not read."""
+    data = bytearray(9 << 20)
+    data[0] = data[5 << 20] = 1
+    told: list[tuple[int, int, int]] = []
+    one, two = MemoryDisk(data), MemoryDisk(bytearray(9 << 20))
+    for most, found in ((1, [Block(0, 512)]), (2, [Block(0, 512), Block(5 << 20, 512)])):
+        assert await compare(one, two, most=most) == found
+    assert await compare(one, one, progress=lambda at: told.append((at.size, at.bytes_done, at.bytes_read))) == []
+    assert told[:2] == [(9 << 20, 4 << 20, 4 << 20), (9 << 20, 8 << 20, 8 << 20)]
+    assert told[2:] == [(9 << 20, 9 << 20, 9 << 20)] * 2
+    with pytest.raises(ValueError, match="most=0"):
+        await compare(one, two, most=0)
+
+
 async def test_a_folder_is_searched_for_disks(tmp_path: Path) -> None:
     """Extents and hidden files are none; a file is what it begins with; a missing one is told when it is opened."""
     async with Vddk() as vddk:

@@ -302,7 +302,7 @@ def test_job_of_the_configuration_file_says_what_goes_where(
     assert [(one["source"], one["tags"]) for one in listed] == [("vm-1", ["nightly"]), ("vm-2", ["by hand"])]
     assert command("backup", "--job", "nightly", "--repo", "there", "--no-password").status == 2
     assert "there is no job 'weekly'" in command("backup", "--job", "weekly").error
-    assert "lists of text" in command("backup", "--job", "bad").error
+    assert "list of text" in command("backup", "--job", "bad").error
 
 
 def test_statuses_are_restics(command: Command, tmp_path: Path, small: Path, monkeypatch: pytest.MonkeyPatch) -> None:

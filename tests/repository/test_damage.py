@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import tracemalloc
 from typing import TYPE_CHECKING
 
@@ -17,7 +18,7 @@ from tests.repository.helpers import PASSWORD, SMALL, back_up, new_repository, o
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from asyncvddk.repository import Repository, Snapshot
+    from asyncvddk.repository import Repository, Snapshot, VerifyProgress
 
 pytestmark = pytest.mark.usefixtures("small_chunks")
 
@@ -182,6 +183,17 @@ async def test_subsets_cover_everything_once() -> None:
         assert sum(part.objects - rest for part in parts) == whole.objects - rest
         with pytest.raises(ValueError, match="subset"):
             await repository.verify(2, subset=(4, 3))
+
+
+async def test_a_check_tells_how_far_it_is() -> None:
+    """Nothing at first, all objects at the end; in between the number of all is known."""
+    store, _, _ = await made(None)
+    told: list[VerifyProgress] = []
+    async with opened(store) as repository:
+        report = await repository.verify(2, progress=told.append)
+        await asyncio.sleep(0)
+    assert (told[0].objects, told[0].total) == (0, None)
+    assert (told[-1].objects, told[-1].total, told[-1].bytes) == (report.objects, report.objects, report.bytes)
 
 
 async def test_a_snapshot_forgotten_during_a_check_is_no_finding() -> None:

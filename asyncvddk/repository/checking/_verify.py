@@ -6,6 +6,7 @@ and compares its checksum, which needs no key; level 2 decodes every object and 
 
 from __future__ import annotations
 
+import time
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING, Final
@@ -23,7 +24,7 @@ from asyncvddk.repository.format._index import stored_pages
 from asyncvddk.repository.format._manifests import checked_text
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
 
     from typing_extensions import Buffer
 
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
     from asyncvddk.repository.store._vault import Vault
 
 LEVELS: Final = range(3)
+_TELL_EVERY_S: Final = 0.1
 _EMPTY: Final = ("/sweep", "/beat-", "/ack-")
 _BY_CHUNK: Final = (f"{_layout.CHUNKS}/", f"{_layout.QUARANTINE}/", "probe/")
 
@@ -56,15 +58,36 @@ class VerifyReport:
         return tuple(sorted({hit.snapshot for finding in self.findings for hit in finding.hits}))
 
 
+@dataclass(frozen=True, slots=True)
+class VerifyProgress:
+    """Where a check stands."""
+
+    objects: int
+    """Objects that were read to their end."""
+    bytes: int
+    """Bytes of them, as stored."""
+    total: int | None
+    """Objects to read in all; None until that is known."""
+
+
 class _Check:
     """One run."""
 
-    def __init__(self, store: Store) -> None:
+    def __init__(self, store: Store, tell: Callable[[VerifyProgress], object] | None = None) -> None:
         """Start with nothing found."""
         self.store = store
         self.damage = Damage()
         self.objects = 0
         self.bytes = 0
+        self.total: int | None = None
+        self._tell = tell
+        self._told = 0.0
+
+    def tell(self) -> None:
+        """Say where it stands."""
+        self._told = time.monotonic()
+        if self._tell is not None:
+            self._tell(VerifyProgress(self.objects, self.bytes, self.total))
 
     def stored(self, names: Iterable[str]) -> None:
         """Check objects of any kind as far as one can without a key."""
@@ -99,6 +122,8 @@ class _Check:
         if size is not None:
             self.objects += 1
             self.bytes += size
+            if time.monotonic() - self._told >= _TELL_EVERY_S:
+                self.tell()
 
     def structure(self, vault: Vault, names: list[str]) -> IdSet:
         """Read snapshots, blobs, roots and pages; return the ids of all chunks."""
@@ -136,11 +161,18 @@ def verify_store(store: Store) -> VerifyReport:
     return VerifyReport(1, 0, check.objects, check.bytes, tuple(findings))
 
 
-def verify(
-    vault: Vault, *, level: int, subset: tuple[int, int], quarantine: bool, wanted: list[str] | None
+def verify(  # noqa: PLR0913  (those of Repository.verify)
+    vault: Vault,
+    *,
+    level: int,
+    subset: tuple[int, int],
+    quarantine: bool,
+    wanted: list[str] | None,
+    tell: Callable[[VerifyProgress], object] | None = None,
 ) -> VerifyReport:
     """Check all, or what the snapshots of the names ``wanted`` use; see ``Repository.verify``."""
-    check = _Check(vault.store)
+    check = _Check(vault.store, tell)
+    check.tell()
     names = _snapshots.names(vault) if wanted is None else wanted
     used = check.structure(vault, names)
     stored = IdSet.of(one for item in vault.store.list(_layout.CHUNKS) if (one := _layout.id_of(item.name)))
@@ -151,7 +183,10 @@ def verify(
             check.stored(_with_content(vault.store, skip=(*_BY_CHUNK, *check.damage.bad)))
         ids = (stored if wanted is None else used.without(missing)).rows
         part, parts = subset
-        check.chunks(vault, ids[ids[:, 0] % np.uint64(parts) == part - 1], decode=level > 1)
+        ids = ids[ids[:, 0] % np.uint64(parts) == part - 1]
+        check.total = check.objects + len(ids)
+        check.chunks(vault, ids, decode=level > 1)
+        check.tell()
     findings = check.damage.findings(vault, set(_snapshots.names(vault)))
     report = VerifyReport(level, len(names), check.objects, check.bytes, findings)
     if not quarantine:

@@ -27,9 +27,12 @@ from asyncvddk.repository.format._manifests import Ids, Plan
 from asyncvddk.repository.store._vault import LIST_LIMIT
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
     import numpy.typing as npt
 
     from asyncvddk.repository.collection._lock import Lock
+    from asyncvddk.repository.collection._sessions import LiveSession
     from asyncvddk.repository.format._ids import Rows
     from asyncvddk.repository.store._vault import Vault
 
@@ -39,6 +42,7 @@ GRACE_S: Final = 24 * 3600.0
 TRASH_S: Final = 7 * 24 * 3600.0
 _DONE_LISTS: Final = 64
 """Lists of what was deleted that are left for the tables of known chunks."""
+_PROBES_S: Final = 86400.0
 _BATCH: Final = 1000
 _LISTED: Final = 10_000
 
@@ -69,6 +73,7 @@ def collect(vault: Vault, *, grace_s: float, trash_s: float, expiry_s: float) ->
         purged = _purge_trash(vault, trash_s)
         report = _collect(vault, lock, grace_s)
         _forget_lists(vault)
+        _remove_probes(vault)
         vault.store.tidy()
     return replace(report, expired_sessions=expired, purged_snapshots=purged)
 
@@ -81,12 +86,18 @@ def _collect(vault: Vault, lock: Lock, grace_s: float) -> GcReport:
         swept_before = "sweep" in collections.parts[number]
         waiting = plan.created + grace_s - vault.clock()
         if waiting > 0 and not swept_before:
-            return GcReport(planned=len(plan.chunk_sizes + plan.meta_sizes) // 8, waiting_s=waiting)
+            return waiting_for(plan, waiting)
         report = sweep(vault, lock, number)
         if report.postponed:
             return report
     count, size = _publish(vault, lock, number or collections.last_done)
     return GcReport(report.swept, report.freed, count, size)
+
+
+def waiting_for(plan: Plan, waiting_s: float) -> GcReport:
+    """Return the report on a plan whose time has not come."""
+    sizes = np.frombuffer(plan.chunk_sizes + plan.meta_sizes, np.uint64)
+    return GcReport(planned=len(sizes), planned_bytes=int(sizes.sum()), waiting_s=waiting_s)
 
 
 def read_plan(vault: Vault, number: int) -> Plan:
@@ -97,8 +108,8 @@ def read_plan(vault: Vault, number: int) -> Plan:
 def _publish(vault: Vault, lock: Lock, last: int) -> tuple[int, int]:
     """Mark, and publish what is stored and not marked. Return how many objects and bytes that are."""
     marks = mark(vault, lock.confirm)
-    chunks, chunk_sizes = _unused(vault, lock, _layout.CHUNKS, marks.chunks)
-    meta, meta_sizes = _unused(vault, lock, _layout.META, marks.meta)
+    chunks, chunk_sizes = unused(vault, lock.confirm, _layout.CHUNKS, marks.chunks)
+    meta, meta_sizes = unused(vault, lock.confirm, _layout.META, marks.meta)
     count, size = len(chunk_sizes) + len(meta_sizes), int(chunk_sizes.sum() + meta_sizes.sum())
     if count:
         plan = Plan(
@@ -114,17 +125,17 @@ def _publish(vault: Vault, lock: Lock, last: int) -> tuple[int, int]:
     return count, size
 
 
-def _unused(vault: Vault, lock: Lock, folder: str, used: IdSet) -> tuple[Rows, npt.NDArray[np.uint64]]:
+def unused(vault: Vault, alive: Callable[[], None], folder: str, used: IdSet) -> tuple[Rows, npt.NDArray[np.uint64]]:
     """Return ids and sizes of what a folder holds and ``used`` does not."""
     ids: list[Rows] = [rows(b"")]
     sizes = [np.zeros(0, np.uint64)]
     stored = ((identifier, item.size) for item in vault.store.list(folder) if (identifier := _layout.id_of(item.name)))
     while batch := list(itertools.islice(stored, _LISTED)):
-        lock.confirm()
+        alive()
         found = rows(b"".join(identifier for identifier, _ in batch))
-        unused = ~used.holds(found)
-        ids.append(found[unused])
-        sizes.append(np.array([size for _, size in batch], np.uint64)[unused])
+        free = ~used.holds(found)
+        ids.append(found[free])
+        sizes.append(np.array([size for _, size in batch], np.uint64)[free])
     return np.concatenate(ids), np.concatenate(sizes)
 
 
@@ -132,23 +143,18 @@ def sweep(vault: Vault, lock: Lock, number: int) -> GcReport:
     """Delete what plan ``number`` names and nothing uses, or go on with it; not before all sessions have kept."""
     flag = _layout.collection(number, "sweep")
     vault.store.create(flag, b"", stable=True)
-    silent = [
-        session.session
-        for session in _sessions.list_sessions(vault.store)
-        if session.pinned and number not in session.acknowledged
-    ]
-    if silent:
+    if waits_for := silent(_sessions.list_sessions(vault.store), number):
         vault.store.delete([flag])
-        return GcReport(postponed=tuple(silent))
+        return GcReport(postponed=waits_for)
     try:
         plan = read_plan(vault, number)
-        kept = _kept(vault, Collections.of(vault.store).keeps(number))
+        kept = kept_of(vault, Collections.of(vault.store).keeps(number))
         marks = mark(vault, lock.confirm)
     except ObjectMissingError:
         lock.confirm(at_once=True)  # or another collector has taken our place, and finished
         raise
-    chunks, freed_chunks = _doomed(plan.chunks, plan.chunk_sizes, kept.chunks, marks.chunks)
-    meta, freed_meta = _doomed(plan.meta, plan.meta_sizes, kept.meta, marks.meta)
+    chunks, freed_chunks = doomed(plan.chunks, plan.chunk_sizes, kept.chunks, marks.chunks)
+    meta, freed_meta = doomed(plan.meta, plan.meta_sizes, kept.meta, marks.meta)
     _delete(vault, lock, [_layout.chunk(one) for one in chunks] + [_layout.meta(one) for one in meta])
     freed = freed_chunks + freed_meta
     lock.confirm(at_once=True)
@@ -160,14 +166,19 @@ def sweep(vault: Vault, lock: Lock, number: int) -> GcReport:
     return GcReport(swept=len(chunks) + len(meta), freed=freed)
 
 
-def _doomed(planned: bytes, sizes: bytes, kept: IdSet, marked: IdSet) -> tuple[IdSet, int]:
+def silent(sessions: Iterable[LiveSession], number: int) -> tuple[str, ...]:
+    """Return the sessions that did not say yet what they keep of a plan."""
+    return tuple(session.session for session in sessions if session.pinned and number not in session.acknowledged)
+
+
+def doomed(planned: bytes, sizes: bytes, kept: IdSet, marked: IdSet) -> tuple[IdSet, int]:
     """Return which of the planned ids go, and the bytes they free."""
     ids = rows(planned)
     goes = ~kept.holds(ids) & ~marked.holds(ids)
     return IdSet(ids[goes]), int(np.frombuffer(sizes, np.uint64)[goes].sum())
 
 
-def _kept(vault: Vault, names: list[str]) -> Marks:
+def kept_of(vault: Vault, names: list[str]) -> Marks:
     """Return what sessions keep."""
     chunks: list[bytes] = []
     meta: list[bytes] = []
@@ -212,13 +223,29 @@ def _expire_sessions(vault: Vault, expiry_s: float) -> int:
 
 def _purge_trash(vault: Vault, trash_s: float) -> int:
     """Delete snapshots that were forgotten long ago. Before marking, so that what they used is marked no more."""
-    old = [
+    names = old_trash(vault, trash_s)
+    vault.store.delete(names)
+    return len(names)
+
+
+def old_trash(vault: Vault, trash_s: float) -> list[str]:
+    """Return the names of the snapshots that were forgotten long ago."""
+    return [
         item.name
         for item in vault.store.list(_layout.TRASH)
         if (since := _layout.trashed_since(item.name)) is not None and vault.clock() - since >= trash_s
     ]
-    vault.store.delete(old)
-    return len(old)
+
+
+def _remove_probes(vault: Vault) -> None:
+    """Delete what a benchmark that was killed has left."""
+    vault.store.delete(
+        [
+            item.name
+            for item in vault.store.list(_layout.PROBE)
+            if (since := _layout.benchmark_since(item.name)) is not None and vault.clock() - since >= _PROBES_S
+        ]
+    )
 
 
 def _forget_lists(vault: Vault) -> None:

@@ -15,7 +15,7 @@ from asyncvddk.repository.format._index import stored_pages
 from asyncvddk.repository.format._manifests import Checkpoint, Pin, Snapshot
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Container, Iterator
 
     from asyncvddk.repository.format._ids import Rows
     from asyncvddk.repository.format._index import Root
@@ -30,14 +30,15 @@ class Marks:
     meta: IdSet
 
 
-def mark(vault: Vault, alive: Callable[[], None]) -> Marks:
+def mark(vault: Vault, alive: Callable[[], None], *, without: Container[str] = ()) -> Marks:
     """Find all that is in use; ``alive`` is called now and then.
 
-    Raises DamagedError and ObjectMissingError: then nothing may be deleted.
+    ``without``: names of forgotten snapshots, and sessions, that are taken for gone. Raises DamagedError and
+    ObjectMissingError: then nothing may be deleted.
     """
-    pinned, blobs = _pinned(vault)
+    pinned, blobs = _pinned(vault, without)
     roots: set[bytes] = set()
-    for snapshot in vault.map(lambda name: read_snapshot(vault, name), _snapshot_names(vault)):
+    for snapshot in vault.map(lambda name: read_snapshot(vault, name), _snapshot_names(vault, without)):
         alive()
         if snapshot is None:
             continue
@@ -65,11 +66,13 @@ def _page_contents(vault: Vault, pages: dict[bytes, tuple[Root, int]], alive: Ca
         yield nonzero(ids)
 
 
-def _pinned(vault: Vault) -> tuple[set[bytes], set[bytes]]:
+def _pinned(vault: Vault, without: Container[str]) -> tuple[set[bytes], set[bytes]]:
     """Return the roots and blobs that sessions pin, and that those interrupted may be gone on with from."""
     roots: set[bytes] = set()
     blobs: set[bytes] = set()
     for session in _sessions.list_sessions(vault.store):
+        if session.session in without:
+            continue
         if session.pinned:
             with contextlib.suppress(ObjectMissingError):  # it ended meanwhile
                 pin = vault.get_manifest(Kind.SESSION, _layout.pin(session.session), Pin)
@@ -83,11 +86,11 @@ def _pinned(vault: Vault) -> tuple[set[bytes], set[bytes]]:
     return roots, blobs
 
 
-def _snapshot_names(vault: Vault) -> Iterator[str]:
+def _snapshot_names(vault: Vault, without: Container[str]) -> Iterator[str]:
     """Iterate over snapshots, then forgotten ones: a snapshot on its way from there to here is seen once at least."""
     for folder in (_layout.SNAPSHOTS, _layout.TRASH):
         for item in vault.store.list(folder):
-            if _layout.snapshot_id(item.name):
+            if _layout.snapshot_id(item.name) and item.name not in without:
                 yield item.name
 
 

@@ -16,6 +16,7 @@
     gc/<n>/plan  keep-<id>  sweep  done     one collection after the other
     quarantine/<folder>/<2 hex>/<64 hex>    what a check took away
     probe/<id>                              tried when the store is opened
+    probe/<unix>-<id>-<n>                   data of a benchmark, and since when
 """
 
 from __future__ import annotations
@@ -35,11 +36,13 @@ KEYS: Final = "keys"
 GC: Final = "gc"
 LOCK: Final = "gc/lock"
 QUARANTINE: Final = "quarantine"
+PROBE: Final = "probe"
 
 _STAMP: Final = "%Y%m%dT%H%M%SZ"
 _SNAPSHOT: Final = re.compile(r"snapshots/(?P<source>[0-9a-f]{16})/(?P<stamp>\d{8}T\d{6}Z)-(?P<id>[0-9a-f]{16})")
 _TRASHED: Final = re.compile(r"trash/(?P<rest>[0-9a-f]{16}/\d{8}T\d{6}Z-(?P<id>[0-9a-f]{16}))\.(?P<since>\d+)")
 _ADDRESSED: Final = re.compile(r"(?:quarantine/)?(?P<folder>chunks|meta)/[0-9a-f]{2}/(?P<id>[0-9a-f]{64})")
+_BENCHMARK: Final = re.compile(r"probe/(?P<since>\d+)-[0-9a-f]{16}-\d+")
 _NUMBER: Final = "{:012d}"
 
 
@@ -131,3 +134,14 @@ def collection(number: int, what: str) -> str:
 def lock(identifier: str, now: float) -> str:
     """Return the name of a collector's lock."""
     return f"{LOCK}/{identifier}/{int(now)}"
+
+
+def benchmark(identifier: str, now: float, number: int) -> str:
+    """Return the name of an object that is stored to measure how long that takes."""
+    return f"{PROBE}/{int(now)}-{identifier}-{number}"
+
+
+def benchmark_since(name: str) -> int | None:
+    """Return when a benchmark began, in seconds since 1970; None for other names."""
+    match = _BENCHMARK.fullmatch(name)
+    return int(match["since"]) if match else None
