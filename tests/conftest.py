@@ -14,7 +14,14 @@ from asyncvddk.threads._port import _ports
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-pytest_plugins = ["tests.fix_tools", "tests.fix_disks", "tests.fix_package", "tests.fix_stub", "tests.fix_repository"]
+pytest_plugins = [
+    "tests.fix_tools",
+    "tests.fix_disks",
+    "tests.fix_package",
+    "tests.fix_stub",
+    "tests.fix_repository",
+    "tests.fix_vsphere",
+]
 
 
 def pytest_collection_finish() -> None:

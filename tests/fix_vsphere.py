@@ -1,0 +1,230 @@
+"""A vCenter for tests: ``bench/``, a Go program around govmomi's simulator, with disks that are real files.
+
+``bench`` is one with two machines, ``web`` (two disks, running) and ``db`` (one disk, off), each on a host of its own;
+``new_bench`` makes others. What a guest writes goes through our engine into the file that the machine runs on; a
+snapshot keeps what it froze, under the name that its configuration has, so that the engine, which plays the hosts
+(``Bench.library``), reads it there.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import urllib.request
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple, Self
+from urllib.parse import urlsplit
+
+import pytest
+
+from asyncvddk import LibraryConfig
+from tests.fix_tools import Tool, find, unavailable
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+
+    from asyncvddk import Vddk
+
+MIB = 1 << 20
+GO = Tool("go", "golang-go")
+GOPATH = Path("/usr/share/gocode")
+SOURCES = Path(__file__).parent / "vsphere" / "bench"
+USER, PASSWORD = "backup@vsphere.local", "bench-Secret-1"
+
+
+@dataclass(frozen=True, slots=True)
+class Machine:
+    """A virtual machine to make."""
+
+    name: str
+    disks: Sequence[int] = (2 * MIB,)
+    """Bytes; their device keys are 2000, 2001, ..."""
+    datastore: str = "ds1"
+    host: int = 0
+    on: bool = True
+
+
+class Call(NamedTuple):
+    """A call that a client made, as ``CreateSnapshot_Task`` of ``vm-28``."""
+
+    method: str
+    object: str
+
+
+@dataclass
+class Bench:
+    """A running vCenter."""
+
+    folders: dict[str, Path]
+    """Datastores, by name."""
+    process: subprocess.Popen[str]
+    ready: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def server(self) -> str:
+        """Its address."""
+        return str(urlsplit(self.ready["url"]).hostname)
+
+    @property
+    def port(self) -> int:
+        """Port of the API."""
+        return int(urlsplit(self.ready["url"]).port or 443)
+
+    @property
+    def sha1(self) -> str:
+        """Thumbprint of its certificate, in hexadecimal digits."""
+        return str(self.ready["sha1"])
+
+    @property
+    def sha256(self) -> str:
+        """The longer one."""
+        return str(self.ready["sha256"])
+
+    @property
+    def certificate(self) -> str:
+        """Its certificate, which it signed itself, as PEM."""
+        return str(self.ready["certificate"])
+
+    @property
+    def machines(self) -> dict[str, str]:
+        """References of the machines that were there at the start, by name."""
+        return dict(self.ready["machines"])
+
+    def library(self, **more: str) -> LibraryConfig:
+        """Return what lets the engine play the hosts: it serves the datastores to whoever knows user and password."""
+        datastores = {f"openEngine.datastore.{name}": str(folder) for name, folder in self.folders.items()}
+        login = {"openEngine.user": USER, "openEngine.password": PASSWORD, "openEngine.thumbPrint": self.sha1}
+        return LibraryConfig(extra=datastores | login | more)
+
+    def faults(self, **wanted: str | int | bool) -> None:
+        """Let things go wrong, see ``control.go``; without arguments no more."""
+        self._ask("faults", wanted)
+
+    def expire_sessions(self) -> None:
+        """End all sessions."""
+        self._ask("expire")
+
+    def calls(self, *methods: str) -> list[Call]:
+        """Return the calls since the start, or since ``forget_calls``, those of ``methods`` if any are given."""
+        found = [Call(**call) for call in self._ask("calls")]
+        return [call for call in found if not methods or call.method in methods]
+
+    def forget_calls(self) -> None:
+        """Begin a new list of calls."""
+        self._ask("forget")
+
+    def snapshots(self, machine: str | None = None) -> list[str]:
+        """Return the references of all snapshots, or of those of a machine."""
+        every = self._ask("machines")
+        return [one for name, shown in every.items() if machine in {None, name} for one in shown["snapshots"]]
+
+    def running(self, machine: str, key: int = 2000) -> Path:
+        """Return the file that a machine writes to."""
+        return Path(self._ask("machines")[machine]["running"][str(key)])
+
+    def guest_reads(self, machine: str, key: int = 2000) -> bytes:
+        """Return all of a disk as the guest sees it."""
+        path = self.running(machine, key)
+        return path.with_name(f"{path.stem}-flat.vmdk").read_bytes()
+
+    async def guest_writes(self, vddk: Vddk, machine: str, offset: int, data: bytes, *, key: int = 2000) -> None:
+        """Write to a disk as the guest."""
+        async with vddk.open_disk(self.running(machine, key), read_only=False) as disk:
+            await disk.write_at(offset, data)
+
+    def grow(self, machine: str, size: int, *, key: int = 2000) -> None:
+        """Make a disk larger."""
+        self._ask("grow", {"machine": machine, "key": key, "size": size})
+
+    def reset_tracking(self, machine: str, *, key: int = 2000) -> None:
+        """Begin changed-block tracking anew: another UUID."""
+        self._ask("reset", {"machine": machine, "key": key})
+
+    def set_mode(self, machine: str, mode: str, *, sharing: str = "sharingNone", key: int = 2000) -> None:
+        """Give a disk another mode, as ``independent_persistent``, or sharing, as ``sharingMultiWriter``."""
+        self._ask("mode", {"machine": machine, "key": key, "mode": mode, "sharing": sharing})
+
+    def _ask(self, what: str, body: object = None) -> Any:  # noqa: ANN401  (JSON)
+        data = json.dumps(body).encode() if body is not None else b"{}"
+        with urllib.request.urlopen(f"{self.ready['control']}/{what}", data=data) as answer:  # noqa: S310  (http)
+            text = answer.read()
+        return json.loads(text) if text else None
+
+    def __enter__(self) -> Self:
+        """Wait until it listens."""
+        assert self.process.stdout
+        line = self.process.stdout.readline()
+        assert line, "the bench has ended"
+        self.ready = json.loads(line)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """End it."""
+        assert self.process.stdin
+        self.process.stdin.close()
+        self.process.wait()
+        assert self.process.stdout
+        self.process.stdout.close()
+
+
+@pytest.fixture(scope="session")
+def bench_program(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Compile the program; Debian has the library, nothing is fetched."""
+    go = find(GO)
+    if not (GOPATH / "src/github.com/vmware/govmomi/simulator").is_dir():
+        unavailable("govmomi is missing (Debian package golang-github-vmware-govmomi-dev)")
+    folder = tmp_path_factory.mktemp("bench")
+    cache = os.environ.get("GOCACHE", str(folder / "cache"))
+    environment = os.environ | {"GO111MODULE": "off", "GOPATH": str(GOPATH), "GOCACHE": cache}
+    subprocess.run([go, "build", "-o", folder / "bench", "."], cwd=SOURCES, env=environment, check=True)
+    return folder / "bench"
+
+
+@pytest.fixture
+def new_bench(bench_program: Path, tmp_path: Path) -> Iterator[Callable[..., Bench]]:
+    """Return what starts a vCenter: ``new_bench(*machines, hosts=2, datastores=("ds1",))``."""
+    running: list[Bench] = []
+
+    def start(*machines: Machine, hosts: int = 2, datastores: Sequence[str] = ("ds1",)) -> Bench:
+        folders = {name: tmp_path / f"datastore-{len(running)}-{name}" for name in datastores}
+        for folder in folders.values():
+            folder.mkdir()
+        wanted = {
+            "datastores": {name: str(folder) for name, folder in folders.items()},
+            "hosts": hosts,
+            "user": USER,
+            "password": PASSWORD,
+            "machines": [
+                {
+                    "name": one.name,
+                    "datastore": one.datastore,
+                    "disks": list(one.disks),
+                    "host": one.host,
+                    "on": one.on,
+                }
+                for one in machines
+            ],
+        }
+        process = subprocess.Popen(
+            [bench_program], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, cwd=tmp_path
+        )
+        assert process.stdin
+        process.stdin.write(json.dumps(wanted) + "\n")
+        process.stdin.flush()
+        bench = Bench(folders, process)
+        running.append(bench)
+        return bench.__enter__()
+
+    try:
+        yield start
+    finally:
+        for bench in running:
+            bench.__exit__()
+
+
+@pytest.fixture
+def bench(new_bench: Callable[..., Bench]) -> Bench:
+    """Return a vCenter with two machines."""
+    return new_bench(Machine("web", (4 * MIB, MIB + 512)), Machine("db", host=1, on=False))
