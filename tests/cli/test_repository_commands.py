@@ -193,6 +193,7 @@ def test_verify_compares_with_the_sources_as_they_are(run: Repo, small: Path, te
     second = run.backup(small, "--source", "vm")
     only = run("verify", "--level", "3", "--disk", small, "--json")
     assert only.status == 0
+    assert [only.events[0][name] for name in ("event", "key", "snapshot")] == ["progress", str(small), second]
     assert [(one["snapshot"], one["equal"]) for one in only.events if one["event"] == "compared"] == [(second, True)]
     assert "has no disk" in run("verify", "--level", "3", "--disk", text).error
 
