@@ -14,7 +14,7 @@ from tests.fix_tools import GCC, find
 if TYPE_CHECKING:
     from pathlib import Path
 
-SCRIPTS = {"reads": 6, "connections": 8, "latency": 3, "busy": 16}
+SCRIPTS = {"reads": 6, "connections": 8, "latency": 3, "busy": 16, "backups": 8}
 """Script -> how many goals it judges."""
 
 

@@ -8,6 +8,7 @@ from asyncvddk.backup._backup import BackupFailedError, BackupOptions, backup
 from asyncvddk.backup._compare import CompareProgress, compare
 from asyncvddk.backup._disk import BackupDisk, ChangedBlocks, ReadableDisk
 from asyncvddk.backup._image import RawImage
+from asyncvddk.backup._limits import BackupLimits
 from asyncvddk.backup._observer import BackupObserver, BackupProgress
 from asyncvddk.backup._restore import RestoreProgress, RestoreResult, restore
 from asyncvddk.backup._sources import find_disks, raw_disk, remote_disk, vmdk_disk
@@ -17,6 +18,7 @@ from asyncvddk.copy import RawTarget, VmdkTarget
 __all__ = [
     "BackupDisk",
     "BackupFailedError",
+    "BackupLimits",
     "BackupObserver",
     "BackupOptions",
     "BackupProgress",

@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
+import math
 import random
 import time
-from contextlib import AsyncExitStack
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Final, Literal
 
 import anyio
 import structlog
 
-from asyncvddk.backup._buffers import Buffers
+from asyncvddk.backup._limits import BackupLimits
 from asyncvddk.backup._observer import BackupProgress
-from asyncvddk.backup._pipeline import PIECE_SIZE, StoringError, Workers, first_of, read_chunks, storing
+from asyncvddk.backup._pipeline import StoringError, first_of, read_chunks, storing
 from asyncvddk.backup._plan import (
     ChunkMask,
+    Mask,
     Plan,
     bytes_of,
     changed_chunks,
@@ -26,7 +28,15 @@ from asyncvddk.backup._plan import (
     sample,
 )
 from asyncvddk.errors import VddkError
-from asyncvddk.repository import ChunksLostError, FailedDisk, SnapshotNotFoundError, _threads
+from asyncvddk.repository import (
+    ChunksLostError,
+    DamagedError,
+    FailedDisk,
+    ObjectMissingError,
+    RepositoryError,
+    SnapshotNotFoundError,
+    _threads,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -37,12 +47,12 @@ if TYPE_CHECKING:
 
 _logger = structlog.get_logger()
 
-JOBS: Final = 4
-MEMORY_LIMIT: Final = 128 << 20
 GUARD_PART: Final = 0.001
 GUARD_LEAST: Final = 10
 READ_WHOLE_EVERY_S: Final = 30 * 86400.0
+CHECKPOINT_EVERY_S: Final = 60.0
 _COMMITS: Final = 3
+_ALL: Final = "all that is allocated is read"
 _EXPECTED: Final = (OSError, VddkError, ValueError, MemoryError)
 """What a disk may fail of without failing the others; all else is a bug."""
 
@@ -66,26 +76,20 @@ class BackupFailedError(VddkError):
 class BackupOptions:
     """How disks are read."""
 
-    jobs: int = JOBS
-    """Disks at once."""
-    jobs_per_host: int = 0
-    """Disks of one host at once (``BackupDisk.host``); 0: no limit but ``jobs``."""
-    memory_limit: int = MEMORY_LIMIT
-    """Bytes of data on their way, of all disks together; at least one piece of 4 MiB, or one chunk."""
     mode: Literal["auto", "allocated", "full"] = "auto"
     """``auto``: only what changed, where a disk has changed-block information that fits its parent, else what is
     allocated. ``allocated``: that in any case. ``full``: every byte."""
     read_whole_every_s: float = READ_WHOLE_EVERY_S
     """When the last backup that read all that is allocated is older than this many seconds, the next one does so again,
     whatever changed-block information says."""
+    checkpoint_every_s: float = CHECKPOINT_EVERY_S
+    """After so many seconds it is noted what was read; one that is interrupted is gone on with from there. ``inf``:
+    never."""
 
     def __post_init__(self) -> None:
         """Refuse what makes no sense."""
-        if self.jobs < 1 or self.jobs_per_host < 0 or self.memory_limit < 1:
-            raise ValueError(
-                f"jobs={self.jobs}, jobs_per_host={self.jobs_per_host}, memory_limit={self.memory_limit}: "
-                "expected at least 1, 0 and 1"
-            )
+        if self.checkpoint_every_s < 0:
+            raise ValueError(f"checkpoint_every_s={self.checkpoint_every_s}: expected at least 0")
         if self.mode not in {"auto", "allocated", "full"}:
             raise ValueError(f"mode={self.mode!r}: expected auto, allocated or full")
 
@@ -100,6 +104,7 @@ async def backup(  # noqa: PLR0913  (each is a fact of its own)
     config: bytes | None = None,
     host: str | None = None,
     options: BackupOptions | None = None,
+    limits: BackupLimits | None = None,
     observer: BackupObserver | None = None,
 ) -> Snapshot:
     """Back up ``disks`` as one snapshot of ``source`` (a machine's name, a folder) and return it.
@@ -112,9 +117,12 @@ async def backup(  # noqa: PLR0913  (each is a fact of its own)
     Where a disk brings changed-block information, a sample of what is said to be unchanged is read all the same; if it
     did change, the information is not used and the disk's entry says so (``mistrusted``).
 
-    Memory: ``options.memory_limit``, and 36 bytes for each chunk of the disks under way. Cancelled, or after an error,
-    calls under way are waited for, disks are closed, and no snapshot appears; the next backup does not store again what
-    is there already.
+    ``limits``: how much is done at once; backups that are given the same object keep them together.
+
+    Memory: ``limits.memory_limit``, and 36 bytes for each chunk of the disks under way. Cancelled, or after an error,
+    calls under way are waited for, disks are closed, and no snapshot appears. The next backup of the source stores
+    nothing again that is there already, and of disks that are as they were (``BackupDisk.state``) reads nothing again
+    that was read up to a minute before the end (``checkpoint_every_s``), however this one ended.
 
     Raises ValueError (no disk, or two of one key), BackupFailedError (no disk could be read),
     SessionLostError, StoreError.
@@ -124,11 +132,14 @@ async def backup(  # noqa: PLR0913  (each is a fact of its own)
         parent = await _latest(repository, source)
     async with repository.session(source, parent=parent, host=host) as session:
         blob = None if config is None else await session.put_blob(config)
-        run = _Run(repository, session, options or BackupOptions(), observer)
+        run = _Run(repository, session, options or BackupOptions(), limits or BackupLimits(), observer)
         try:
-            async with anyio.create_task_group() as tasks:
-                for disk in disks:
-                    tasks.start_soon(run.disk, disk)
+            async with anyio.create_task_group() as notes:
+                notes.start_soon(run.note_how_far)
+                async with anyio.create_task_group() as tasks:
+                    for disk in disks:
+                        tasks.start_soon(run.disk, disk)
+                notes.cancel_scope.cancel()
         except BaseExceptionGroup as group:
             raise _cause(group) from None
         if len(run.errors) == len(disks):
@@ -162,9 +173,10 @@ async def _commit(
         for disk in disks
         if (error := run.errors.get(disk.key)) is not None
     ]
+    keys = [disk.key for disk in disks if disk.key not in run.errors]
     for attempt in range(_COMMITS):
         try:
-            return await session.commit(config=blob, failed=failed, tags=tags, without=list(run.errors))
+            return await session.commit(config=blob, failed=failed, tags=tags, keys=keys)
         except ChunksLostError as error:
             if attempt == _COMMITS - 1:
                 raise
@@ -182,25 +194,34 @@ class _Run:
     """What the disks of a backup share; only the loop's thread touches it."""
 
     def __init__(
-        self, repository: Repository, session: Session, options: BackupOptions, observer: BackupObserver | None
+        self,
+        repository: Repository,
+        session: Session,
+        options: BackupOptions,
+        limits: BackupLimits,
+        observer: BackupObserver | None,
     ) -> None:
         self.errors: dict[str, Exception] = {}
         self._session = session
         self._options = options
         self._observer = observer
-        self._jobs = anyio.CapacityLimiter(options.jobs)
-        self._hosts: dict[str, anyio.CapacityLimiter] = {}
-        self._buffers = Buffers(size=max(PIECE_SIZE, repository.chunk_size), limit=options.memory_limit)
-        self._workers = Workers(local=repository.local)
+        self._limits = limits
+        self._buffers = limits.buffers
+        self._workers = limits.workers(local=repository.local)
         self._writers: dict[str, DiskWriter] = {}
+
+    async def note_how_far(self) -> None:
+        """Make checkpoints for ever."""
+        while self._options.checkpoint_every_s < math.inf:
+            await anyio.sleep(self._options.checkpoint_every_s)
+            try:
+                await self._session.checkpoint()
+            except RepositoryError as error:  # one that ends the backup comes back when it is committed
+                _logger.warning("checkpoint_failed", session=self._session.name, reason=str(error))
 
     async def disk(self, disk: BackupDisk) -> None:
         """Back up one disk when it is its turn; what it alone fails of is noted."""
-        async with AsyncExitStack() as turns:
-            if disk.host is not None and self._options.jobs_per_host:
-                limiter = self._hosts.setdefault(disk.host, anyio.CapacityLimiter(self._options.jobs_per_host))
-                await turns.enter_async_context(limiter)  # first: who waits for a host keeps nobody else waiting
-            await turns.enter_async_context(self._jobs)
+        async with self._limits.turn(disk.host):
             result: DiskEntry | Exception
             try:
                 result = await self._read(disk)
@@ -214,8 +235,11 @@ class _Run:
 
     async def _read(self, disk: BackupDisk) -> DiskEntry:
         """Open, plan, read, close, store the index."""
+        state = disk.change_id
+        if disk.state is not None:
+            state = await _threads.run(disk.state) or state
         async with disk.opened() as source:
-            writer, plan, progress = await self._begin(disk, source)
+            writer, plan, progress = await self._begin(disk, source, state)
 
             def told(size: int) -> None:
                 progress.bytes_done += size
@@ -231,29 +255,46 @@ class _Run:
                 progress.mode, progress.bytes_done = "allocated", bytes_of(writer.grid, plan.zero)
             for first, count in runs(plan.zero):
                 writer.zero(first, count)
-            await read_chunks(source, writer, plan.read, buffers=self._buffers, workers=self._workers, told=told)
+            resumed = await self._resume(writer, plan)
+            if resumed.any():
+                told(bytes_of(writer.grid, resumed))
+            await read_chunks(
+                source, writer, plan.read & ~resumed, buffers=self._buffers, workers=self._workers, told=told
+            )
         return await _finish(writer)
 
-    async def _begin(self, disk: BackupDisk, source: ReadableDisk) -> tuple[DiskWriter, Plan, BackupProgress]:
+    async def _resume(self, writer: DiskWriter, plan: Plan) -> Mask:
+        """Take what an interrupted backup had read of this disk; return which chunks."""
+        with storing():
+            return await _threads.run(partial(writer.take, plan.read))
+
+    async def _begin(
+        self, disk: BackupDisk, source: ReadableDisk, state: str | None
+    ) -> tuple[DiskWriter, Plan, BackupProgress]:
         """Decide how the disk is read, and add it to the session."""
         parent = self._session.parent
         base = next((entry for entry in parent.disks if entry.key == disk.key), None) if parent else None
         mode = self._mode(disk, source.size, base)
+        add = partial(
+            self._session.add_disk,
+            key=disk.key,
+            name=disk.name,
+            capacity=source.size,
+            uuid=disk.uuid,
+            change_id=disk.change_id,
+            state=state,
+        )
+        mistrusted = False
         with storing():
-            writer = await self._session.add_disk(
-                key=disk.key,
-                name=disk.name,
-                capacity=source.size,
-                uuid=disk.uuid,
-                change_id=disk.change_id,
-                mode=mode,
-                inherit=mode == "changed",
-            )
+            try:
+                writer = await add(mode=mode, inherit=mode == "changed")
+            except (DamagedError, ObjectMissingError) as error:  # the parent's index
+                _logger.warning("changes_mistrusted", disk=disk.name, reason=str(error), effect=_ALL)
+                mode, mistrusted = "allocated", True
+                writer = await add(mode=mode)
         self._writers[disk.key] = writer
-        if mode == "changed" and base is not None:
-            writer.amend(mode=mode, read_whole=base.read_whole)
-        else:
-            writer.amend(mode=mode, read_whole=time.time())
+        read_whole = base.read_whole if mode == "changed" and base is not None else time.time()
+        writer.amend(mode=mode, read_whole=read_whole, mistrusted=mistrusted)
         plan = await _plan(disk, source, mode, writer.grid)
         done = bytes_of(writer.grid, ~plan.read)
         return writer, plan, BackupProgress(source.size, mode, done)
@@ -280,7 +321,7 @@ class _Run:
         """Read a sample of what is said to be unchanged; tell whether it is."""
         numbers = sample(plan.inherit, part=GUARD_PART, least=GUARD_LEAST, chance=random.SystemRandom())
         for number in numbers:
-            async with self._buffers.lend() as buffer:
+            async with self._buffers.lend(writer.chunk_size) as buffer:
                 data = buffer[: writer.grid.length(number)]
                 await source.readinto_at(number * writer.chunk_size, data)
                 if not await self._workers.is_same(writer, number, data):
@@ -290,7 +331,7 @@ class _Run:
                         offset=number * writer.chunk_size,
                         reason="bytes that are said to be unchanged differ from the parent's",
                         parent=self._session.parent.id if self._session.parent else None,
-                        effect="all that is allocated is read",
+                        effect=_ALL,
                     )
                     return False
         return True

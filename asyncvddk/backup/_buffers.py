@@ -1,4 +1,4 @@
-"""Memory for data on their way: so much and not more, shared by all disks of a backup."""
+"""Memory for data on their way: so much and not more, shared by all disks of all backups that share their limits."""
 
 from __future__ import annotations
 
@@ -14,20 +14,32 @@ if TYPE_CHECKING:
 
 
 class Buffers:
-    """Buffers of one size. Who finds none free waits: so a slow store holds up the reading of disks."""
+    """Buffers that are used again. Who finds none free waits: so a slow store holds up the reading of disks."""
 
-    def __init__(self, *, size: int, limit: int) -> None:
-        """Lend buffers of ``size`` bytes, together at most ``limit`` bytes, but at least one."""
-        self._size = size
-        self._free: list[memoryview] = []
-        self._slots = anyio.Semaphore(max(1, limit // size))
+    def __init__(self, *, limit: int) -> None:
+        """Lend at most ``limit`` bytes at once, but at least one buffer."""
+        self._limit = limit
+        self._used = 0
+        self._free: dict[int, list[memoryview]] = {}
+        self._first = anyio.Lock()
+        """Held by the one that waits longest."""
+        self._returned = anyio.Event()
 
     @asynccontextmanager
-    async def lend(self) -> AsyncIterator[memoryview]:
-        """Lend a buffer for the block; its content is undefined. Nobody may use it afterwards."""
-        async with self._slots:
-            buffer = self._free.pop() if self._free else _memory.new_pages(self._size)
+    async def lend(self, size: int) -> AsyncIterator[memoryview]:
+        """Lend ``size`` bytes for the block; their content is undefined. Nobody may use them afterwards."""
+        async with self._first:
+            while self._used and self._used + size > self._limit:
+                self._returned = anyio.Event()
+                await self._returned.wait()
+            self._used += size
+        try:
+            free = self._free.setdefault(size, [])
+            buffer = free.pop() if free else _memory.new_pages(size)
             try:
                 yield buffer
             finally:
-                self._free.append(buffer)
+                free.append(buffer)
+        finally:
+            self._used -= size
+            self._returned.set()

@@ -54,8 +54,12 @@ class BackupDisk:
     uuid: str | None = None
     """A parent's index is inherited only from a disk with the same one."""
     host: str | None = None
-    """What ``jobs_per_host`` counts, as the name of an ESXi host; None: no limit applies."""
+    """What ``BackupLimits.jobs_per_host`` counts, as the name of an ESXi host; None: no limit applies."""
     change_id: str | None = None
     """Names the state that is being read, for ``ChangedBlocks.since`` of a later backup."""
+    state: Callable[[], str | None] | None = None
+    """Returns a name of the content as it is now, which another content never has; a backup that was interrupted is
+    gone on with only when it is the same. Called in a thread before each opening; may block. Without it, or where it
+    returns None, ``change_id`` is that name, and without one the disk is read from its beginning."""
     changed: ChangedBlocks | None = None
     """What differs from an earlier state; None: all that is allocated is read."""

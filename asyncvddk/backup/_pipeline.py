@@ -107,7 +107,7 @@ async def _lane(  # noqa: PLR0913, PLR0917  (those of read_chunks)
     """Take the next piece until none is left."""
     grid = writer.grid
     while True:
-        async with buffers.lend() as buffer:
+        async with buffers.lend(max(PIECE_SIZE, grid.chunk_size)) as buffer:
             piece = next(pieces, None)
             if piece is None:
                 return

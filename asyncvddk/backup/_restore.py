@@ -66,15 +66,13 @@ async def restore(
     length = disk.size - start if length is None else length
     if start < 0 or length < 0 or start + length > disk.size:
         raise ValueError(f"start={start}, length={length}: outside a disk of {disk.size} bytes")
-    ordered = False
     if isinstance(target, WholeTarget):
         target.check(start, length)
-        ordered = target.ordered
     began = time.perf_counter()
     run = _Restore(disk, target, start, length, progress)
     try:
         async with anyio.create_task_group() as lanes:
-            for _ in range(1 if ordered else LANES):
+            for _ in range(LANES):
                 lanes.start_soon(run.lane)
     except BaseExceptionGroup as group:
         raise first_of(group) from None
@@ -100,6 +98,10 @@ class _Restore:
         self._progress = progress
         self._pieces = pieces(disk, start, length, holes=isinstance(target, WholeTarget))
         self._turn = anyio.Lock()
+        self._ordered = isinstance(target, WholeTarget) and target.ordered
+        self._last = anyio.Event()
+        """Set when the piece taken last may be followed by the next, if they have an order."""
+        self._last.set()
         self._start = start
 
     async def lane(self) -> None:
@@ -108,11 +110,16 @@ class _Restore:
         while True:
             async with self._turn:
                 piece = await anext(self._pieces, None)
+                before, self._last = self._last, anyio.Event()
+                written_here = self._last
             if piece is None:
                 break
             data = buffer[: piece.length]
             await self._disk.readinto_at(piece.offset, data)
+            if self._ordered:
+                await before.wait()
             written = await self._target.write(piece.offset, data)
+            written_here.set()
             self.read += piece.length
             self.state.bytes_written += written
             self.state.bytes_done = max(self.state.bytes_done, piece.end - self._start)

@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Final
 
 from asyncvddk.backup._disk import BackupDisk
 from asyncvddk.backup._image import RawImage
-from asyncvddk.copy import extents_among, is_vmdk, refuse_unreadable
+from asyncvddk.backup._state import files_state
+from asyncvddk.copy import extents_among, files_of, is_vmdk, refuse_unreadable
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterable, Sequence
@@ -37,7 +38,12 @@ def vmdk_disk(vddk: Vddk, path: str | os.PathLike[str], *, key: str | None = Non
         async with vddk.open_disk(str(place)) as disk:
             yield disk
 
-    return BackupDisk(key=str(path) if key is None else key, name=place.name, opened=opened)
+    return BackupDisk(
+        key=str(path) if key is None else key,
+        name=place.name,
+        opened=opened,
+        state=lambda: files_state(files_of(place)),
+    )
 
 
 def raw_disk(path: str | os.PathLike[str], *, key: str | None = None) -> BackupDisk:
@@ -45,8 +51,13 @@ def raw_disk(path: str | os.PathLike[str], *, key: str | None = None) -> BackupD
 
     Opening it raises OSError, which names the file.
     """
-    opened = partial(RawImage, os.path.abspath(path))  # noqa: PTH100  (links stay as they are)
-    return BackupDisk(key=os.fspath(path) if key is None else key, name=Path(path).name, opened=opened)
+    place = Path(os.path.abspath(path))  # noqa: PTH100  (links stay as they are)
+    return BackupDisk(
+        key=os.fspath(path) if key is None else key,
+        name=Path(path).name,
+        opened=partial(RawImage, place),
+        state=lambda: files_state([place]),
+    )
 
 
 def remote_disk(  # noqa: PLR0913  (each is a fact of its own)

@@ -171,7 +171,8 @@ def figures(disk: DiskEntry, seconds: float) -> str:
     rate = format_size(disk.stats.read / max(seconds, 1e-6))
     mistrusted = "; its changed-block information was wrong and is not used" if disk.mistrusted else ""
     size = f"{format_size(disk.capacity)} in {format_seconds(seconds)}"
-    return f"{size}: {amounts([disk.stats])} ({rate}/s){mistrusted}"
+    resumed = f"; {format_size(disk.stats.resumed)} had been read before" if disk.stats.resumed else ""
+    return f"{size}: {amounts([disk.stats])} ({rate}/s){resumed}{mistrusted}"
 
 
 def total(snapshot: Snapshot, seconds: float) -> str:
@@ -197,4 +198,5 @@ def _amounts(stats: Iterable[DiskStats]) -> dict[str, int]:
         "changed": sum(map(changed, every)),
         "new": sum(one.new for one in every),
         "stored": sum(one.stored for one in every),
+        "resumed": sum(one.resumed for one in every),
     }

@@ -112,7 +112,7 @@ async def _back_up(
     repository: Repository, disks: Sequence[BackupDisk], what: _What, source: str, reporter: BackupReporter
 ) -> int:
     """Back up, tell, and return the exit status."""
-    from asyncvddk.backup import BackupFailedError, BackupOptions, backup  # noqa: PLC0415
+    from asyncvddk.backup import BackupFailedError, BackupLimits, BackupOptions, backup  # noqa: PLC0415
 
     began = time.perf_counter()
     try:
@@ -122,7 +122,8 @@ async def _back_up(
             source=source,
             parent=await _parent(repository, what.parent),
             tags=what.tags,
-            options=BackupOptions(jobs=what.jobs, mode=what.mode),
+            options=BackupOptions(mode=what.mode),
+            limits=BackupLimits(jobs=what.jobs),
             observer=reporter,
         )
     except BackupFailedError:  # the reporter has told of each disk

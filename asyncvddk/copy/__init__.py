@@ -4,7 +4,7 @@ from asyncvddk.copy._destinations import CopyJob, CopyOptions, CopyPlan, extents
 from asyncvddk.copy._jobs import JOBS, CopyObserver, CopyOutcome, copy_disks, refuse_unreadable
 from asyncvddk.copy._pipeline import CHUNK_SIZE, IN_FLIGHT, CopyProgress, CopyResult, copy_disk
 from asyncvddk.copy._places import EXISTS
-from asyncvddk.copy._sources import create_type, is_vmdk
+from asyncvddk.copy._sources import create_type, files_of, is_vmdk
 from asyncvddk.copy._targets import RawTarget, Target, VmdkTarget
 
 __all__ = [
@@ -26,6 +26,7 @@ __all__ = [
     "copy_disks",
     "create_type",
     "extents_among",
+    "files_of",
     "is_vmdk",
     "plan_copies",
     "refuse_unreadable",

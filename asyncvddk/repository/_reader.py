@@ -31,6 +31,8 @@ if TYPE_CHECKING:
 CACHE_SIZE: Final = 64 << 20
 """Bytes of chunks that an open disk keeps."""
 _AHEAD: Final = 4
+_LARGE: Final = 2
+"""Chunks from which on a read gains nothing from the cache."""
 _PAGES: Final = 64
 """Pages of the index that an open disk keeps: 32 KiB each."""
 
@@ -54,6 +56,7 @@ class SnapshotDisk:
         self._most = max(1, cache_size // root.grid.chunk_size)
         self._cache: OrderedDict[int, Buffer] = OrderedDict()
         self._running: dict[int, asyncio.Task[Buffer]] = {}
+        self._filling: set[asyncio.Task[None]] = set()
         self._pages: OrderedDict[int, Rows] = OrderedDict()
         self._next = -1
         self._closed = False
@@ -102,27 +105,58 @@ class SnapshotDisk:
 
         Raises ValueError (the range leaves ``[0, size]``), ClosedError, DamagedError, ObjectMissingError, StoreError.
         """
-        return b"".join(await self._pieces("read_at", offset, length))
+        self._check_range("read_at", offset, length)
+        return b"".join(await self._pieces(offset, length))
 
     async def readinto_at(self, offset: int, buffer: Buffer) -> int:
         """Fill all of ``buffer``, which is writable and contiguous, from byte ``offset`` on; return its length.
 
-        Nothing is written before all is read. Raises as ``read_at``.
+        Reads of several chunks go around the cache. Cancelled, threads that fill the buffer are waited for; then, as
+        after an error, its content is undefined. Raises as ``read_at``.
         """
         with memoryview(buffer).cast("B") as view:
             if view.readonly:
                 raise BufferError("the buffer is read-only")
+            self._check_range("readinto_at", offset, len(view))
+            if len(view) >= _LARGE * self.grid.chunk_size:
+                await self._fill(offset, view)
+                return len(view)
             place = 0
-            for piece in await self._pieces("readinto_at", offset, len(view)):
+            for piece in await self._pieces(offset, len(view)):
                 view[place : place + len(piece)] = piece
                 place += len(piece)
             return place
 
-    async def _pieces(self, call: str, offset: int, length: int) -> list[memoryview]:
+    async def _fill(self, offset: int, view: memoryview) -> None:
+        """Fill a buffer of several chunks by threads, each some of them."""
+        size = self.grid.chunk_size
+        first, end = offset // size, -(-(offset + len(view)) // size)
+        step = -(-(end - first) // self._vault.threads)
+        parts = [
+            asyncio.create_task(
+                _threads.run(
+                    partial(self._fill_chunks, start, min(start + step, end), offset, view), limiter=self._limiter
+                )
+            )
+            for start in range(first, end, step)
+        ]
+        for part in parts:
+            self._filling.add(part)
+            part.add_done_callback(self._filling.discard)
+        results = await asyncio.gather(*parts, return_exceptions=True)  # all: their threads write to the buffer
+        for result in results:
+            if isinstance(result, BaseException):
+                raise result
+
+    def _fill_chunks(self, first: int, end: int, offset: int, view: memoryview) -> None:
+        """Copy some chunks to where they belong in a buffer that begins at byte ``offset`` of the disk."""
+        for number in range(first, end):
+            place = number * self.grid.chunk_size - offset
+            chunk = memoryview(self.chunk(number))[max(0, -place) : len(view) - place]
+            view[max(0, place) : max(0, place) + len(chunk)] = chunk
+
+    async def _pieces(self, offset: int, length: int) -> list[memoryview]:
         """Return the parts of chunks that make up a range; fetch those that follow when reads are in sequence."""
-        self._check_open(call)
-        if offset < 0 or length < 0 or offset + length > self.size:
-            raise ValueError(f"offset={offset}, length={length}: outside a disk of {self.size} bytes")
         if not length:
             return []
         size = self.grid.chunk_size
@@ -222,8 +256,8 @@ class SnapshotDisk:
     async def aclose(self) -> None:
         """Close: wait for reads under way, drop the cache. A second time does nothing."""
         self._closed = True
-        while self._running:
-            await asyncio.wait(list(self._running.values()))
+        while under_way := [*self._running.values(), *self._filling]:
+            await asyncio.wait(under_way)
         self._cache.clear()
 
     async def __aenter__(self) -> Self:
@@ -235,6 +269,11 @@ class SnapshotDisk:
     ) -> None:
         """Close it."""
         await self.aclose()
+
+    def _check_range(self, call: str, offset: int, length: int) -> None:
+        self._check_open(call)
+        if offset < 0 or length < 0 or offset + length > self.size:
+            raise ValueError(f"offset={offset}, length={length}: outside a disk of {self.size} bytes")
 
     def _check_open(self, call: str) -> None:
         if self._closed:

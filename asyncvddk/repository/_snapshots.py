@@ -103,7 +103,7 @@ def undelete(vault: Vault, known: Known, text: str) -> Snapshot:
     if not found:
         raise SnapshotNotFoundError(f"{text!r}: purged meanwhile")
     snapshot = found[0]
-    writer = Writer(vault, known, host="")
+    writer = Writer(vault, known, source="", host="")
     try:
         roots = [disk.root for disk in snapshot.disks]
         writer.begin([trashed], roots, [snapshot.config] if snapshot.config else [])

@@ -25,6 +25,7 @@ class MemoryDisk:
     before_read: Callable[[Block], Awaitable[object]] | None = None
     opened: int = 0
     closed: int = 0
+    state: str | None = None
 
     @property
     def size(self) -> int:
@@ -66,5 +67,12 @@ class MemoryDisk:
                 self.closed += 1
 
         return BackupDisk(
-            key=key, name=key, opened=opened, uuid=f"uuid-{key}", host=host, change_id=change_id, changed=changed
+            key=key,
+            name=key,
+            opened=opened,
+            uuid=f"uuid-{key}",
+            host=host,
+            change_id=change_id,
+            state=lambda: self.state,
+            changed=changed,
         )

@@ -9,11 +9,12 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from asyncvddk.backup import BackupFailedError, BackupOptions, ChangedBlocks, backup
+from asyncvddk.backup import BackupFailedError, BackupLimits, BackupOptions, ChangedBlocks, backup
 from asyncvddk.backup._buffers import Buffers
 from asyncvddk.models import Block
 from asyncvddk.repository import Repository, StoreError
 from asyncvddk.repository.checking._verify import verify
+from asyncvddk.repository.format import _layout
 from tests.backup.fakes import MemoryDisk
 from tests.repository.faults import Countdown, DictStore, Killed, calm
 
@@ -120,6 +121,35 @@ async def test_a_list_that_lies_is_found_out(repository: Repository) -> None:
     assert entry.read_whole > first.disk("a").read_whole > 0
 
 
+@pytest.mark.parametrize("local", [True, False], ids=["folder", "s3"])
+@pytest.mark.parametrize("what", ["root", "page"])
+@pytest.mark.parametrize("lost", [True, False], ids=["lost", "damaged"])
+@pytest.mark.parametrize("with_changes", [True, False])
+async def test_a_damaged_index_of_the_parent_costs_time_and_nothing_else(
+    what: str, *, local: bool, lost: bool, with_changes: bool
+) -> None:
+    """All that is allocated is read, and what was damaged is whole again where the new snapshot uses it."""
+    store = DictStore(local=local)
+    await Repository.init(store, password=None, chunk_size=CHUNK)
+    disk = MemoryDisk(some_data(20))
+    async with Repository.open(store, password=None, cache="") as repository:
+        first = await backup(repository, [disk.disk("a", change_id="1")], source="vm")
+        root = first.disk("a").root
+        pages = [name for name in store.objects if name.startswith("meta/") and root.hex() not in name]
+        name = _layout.meta(root) if what == "root" else pages[0]
+        if lost:
+            del store.objects[name]
+        else:
+            store.objects[name] = store.objects[name][:20] + b"??" + store.objects[name][22:]
+    async with Repository.open(store, password=None, cache="") as repository:
+        changed = ChangedBlocks([], since="1") if with_changes else None
+        snapshot = await backup(repository, [disk.disk("a", change_id="2", changed=changed)], source="vm")
+        assert await stored(repository, snapshot, "a") == disk.data
+        entry = snapshot.disk("a")
+        assert (entry.mode, entry.mistrusted, entry.root) == ("allocated", with_changes, root)
+        assert (await repository.verify(2)).findings == ()
+
+
 async def test_a_list_that_begins_elsewhere_is_not_used(repository: Repository) -> None:
     """Neither one of another state, nor one without a parent, nor when reading all is due."""
     disk = MemoryDisk(some_data(4))
@@ -189,14 +219,14 @@ async def test_no_more_disks_are_open_at_once_than_allowed(repository: Repositor
     for disk in disks.values():
         disk.before_read = count
     wanted = [disk.disk(key, host=key[0]) for key, disk in disks.items()]
-    await backup(repository, wanted, source="vm", options=BackupOptions(jobs=3, jobs_per_host=2))
+    await backup(repository, wanted, source="vm", limits=BackupLimits(jobs=3, jobs_per_host=2))
     assert most["0"] <= 2
     assert most["1"] <= 2
     assert most[""] <= 3
 
 
-async def test_memory_has_a_limit_whatever_the_number_of_disks(repository: Repository) -> None:
-    """With room for one piece, one piece of all disks is on its way at a time."""
+async def test_memory_has_a_limit_whatever_the_number_of_disks_and_backups(repository: Repository) -> None:
+    """With room for one piece, one piece of all disks of all backups is on its way at a time."""
     under_way = 0
 
     async def count(_: Block) -> None:
@@ -206,13 +236,15 @@ async def test_memory_has_a_limit_whatever_the_number_of_disks(repository: Repos
         await asyncio.sleep(0)
         under_way -= 1
 
-    disks = [MemoryDisk(some_data(40), before_read=count) for _ in range(3)]
-    options = BackupOptions(jobs=3, memory_limit=1)
-    snapshot = await backup(
-        repository, [disk.disk(str(n)) for n, disk in enumerate(disks)], source="vm", options=options
+    limits = BackupLimits(jobs=6, memory_limit=1)
+    disks = [MemoryDisk(some_data(40), before_read=count) for _ in range(6)]
+    found = [disk.disk(str(n)) for n, disk in enumerate(disks)]
+    snapshots = await asyncio.gather(
+        backup(repository, found[:3], source="one", limits=limits),
+        backup(repository, found[3:], source="two", limits=limits),
     )
     for number, disk in enumerate(disks):
-        assert await stored(repository, snapshot, str(number)) == disk.data
+        assert await stored(repository, snapshots[number // 3], str(number)) == disk.data
 
 
 async def test_a_cancelled_backup_leaves_no_snapshot_and_closes_its_disks(repository: Repository) -> None:
@@ -319,10 +351,10 @@ async def is_killed(task: Coroutine[object, object, object]) -> bool:
 
 async def test_buffers_are_used_again() -> None:
     """Memory is taken once."""
-    buffers = Buffers(size=4096, limit=8192)
-    async with buffers.lend() as first:
+    buffers = Buffers(limit=8192)
+    async with buffers.lend(4096) as first:
         pass
-    async with buffers.lend() as second, buffers.lend() as third:
+    async with buffers.lend(4096) as second, buffers.lend(4096) as third:
         assert second is first
         assert third is not first
 

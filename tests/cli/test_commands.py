@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import random
+import signal
 import subprocess
 import sys
 from typing import TYPE_CHECKING
@@ -11,7 +13,7 @@ import pytest
 
 from asyncvddk import __version__
 from asyncvddk.cli.create_cmd import example_data
-from tests.cli.conftest import MIB, names
+from tests.cli.conftest import MIB, names, spawn
 from tests.engine.qemu import SUBFORMATS
 
 if TYPE_CHECKING:
@@ -25,11 +27,11 @@ def test_help_lists_the_commands(command: Command) -> None:
     """With what they are for."""
     ran = command("--help")
     assert ran.status == 0
-    for name in ("copy", "info", "map", "create"):
+    for name in ("copy", "info", "map", "create", "write"):
         assert f" {name} " in ran.out
 
 
-@pytest.mark.parametrize("name", ["copy", "info", "map", "create"])
+@pytest.mark.parametrize("name", ["copy", "info", "map", "create", "write"])
 def test_every_command_explains_itself(command: Command, name: str) -> None:
     """Without loading a library."""
     ran = command(name, "--help")
@@ -169,6 +171,57 @@ def test_create_replaces_only_by_force(command: Command, tmp_path: Path) -> None
     assert path.read_text() == "old"
     assert command("create", path, "--size", "1M", "--force").status == 0
     assert names(tmp_path) == ["a.vmdk"]
+
+
+@pytest.mark.parametrize("piped", [False, True], ids=["file", "pipe"])
+def test_written_bytes_are_there_and_the_rest_stays(disk: Path, tmp_path: Path, qemu: Qemu, *, piped: bool) -> None:
+    """More than a piece, from a place inside of a sector; qemu-img reads them."""
+    before = qemu.content(disk, tmp_path / "before.raw")
+    data = random.Random(5).randbytes(9 * MIB + 7)
+    file = tmp_path / "data"
+    file.write_bytes(data)
+    with spawn("write", disk, *([] if piped else [file]), "--offset", "1000001", stdin=subprocess.PIPE) as process:
+        assert process.stdin is not None
+        if piped:
+            process.stdin.buffer.write(data)  # type: ignore[attr-defined]
+        _, err = process.communicate()
+    assert process.returncode == 0, err
+    assert f"{len(data)} bytes written from byte 1000001 on" in err
+    after = qemu.content(disk, tmp_path / "after.raw")
+    assert after == before[:1000001] + data + before[1000001 + len(data) :]
+
+
+def test_bytes_that_do_not_fit_are_refused(command: Command, disk: Path, tmp_path: Path) -> None:
+    """Those of a file before anything is written, those of a pipe at the end of the disk."""
+    file = tmp_path / "data"
+    file.write_bytes(b"x" * 1001)
+    before = disk.read_bytes()
+    ran = command("write", disk, file, "--offset", str(64 * MIB - 1000))
+    assert (ran.status, f"the disk has {64 * MIB} bytes" in ran.error) == (1, True)
+    ran = command("write", disk, file, "--offset", "65M")
+    assert ran.status == 1
+    assert disk.read_bytes() == before
+    with (
+        file.open() as stream,
+        spawn("write", disk, "--offset", str(64 * MIB - 1000), stdin=subprocess.PIPE) as process,
+    ):
+        _, err = process.communicate(stream.read())
+    assert process.returncode == 1
+    assert "there were more bytes" in err
+    ran = command("write", disk, tmp_path / "missing")
+    assert (ran.status, "missing: No such file" in ran.error) == (1, True)
+
+
+def test_write_that_waits_for_a_pipe_can_be_interrupted(disk: Path) -> None:
+    """Ctrl-C, and the lock of the disk is gone."""
+    with spawn("write", disk, "-v", stdin=subprocess.PIPE) as process:
+        assert process.stderr is not None
+        assert any("Using transport modes" in line for line in process.stderr)
+        process.send_signal(signal.SIGINT)
+        assert process.wait() == 130
+        assert process.stdin is not None
+        process.stdin.close()
+    assert names(disk.parent) == ["disk.vmdk"]
 
 
 def test_verbose_shows_what_the_library_says(command: Command, disk: Path) -> None:

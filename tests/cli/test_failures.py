@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import signal
+from itertools import count
 from typing import TYPE_CHECKING
 
 import pytest
@@ -49,6 +50,28 @@ def test_bad_source_is_one_line_that_names_it(command: Command, bad: dict[str, P
     assert ran.status == 1
     assert str(bad[name]) in ran.error
     assert names(out) == []
+
+
+@pytest.mark.parametrize("format_", FORMATS)
+@pytest.mark.parametrize("function", ["Open", "GetInfo", "QueryAllocatedBlocks", "ReadAsync", "Close", "Disconnect"])
+def test_every_failing_call_is_told_and_leaves_the_copy_absent_or_complete(
+    command: Command, tmp_path: Path, out: Path, function: str, format_: str
+) -> None:
+    """The 1st, 2nd, ... call of a function: status 1, a line with the function; another try then succeeds."""
+    source, target, config = tmp_path / "source.vmdk", out / f"copy.{format_}", tmp_path / "vddk.conf"
+    assert command("create", source, "--size", "2M", "--example").status == 0
+    for number in count(1):
+        config.write_text(f"openEngine.fail = {function}:{number}:7\n")
+        ran = command("copy", "--quiet", "--config", config, source, target)
+        if ran.status == 0:
+            break
+        assert ran.status == 1
+        assert f"VixDiskLib_{function.removesuffix('Async')}" in ran.err
+        assert names(out) in ([], [target.name])
+        assert not target.exists() or function in {"Close", "Disconnect"}, "complete, then something did not close"
+        target.unlink(missing_ok=True)
+    assert number > 1
+    assert names(tmp_path) == ["out", "source.vmdk", "vddk.conf"]
 
 
 def test_bad_disks_do_not_stop_the_good_one(command: Command, bad: dict[str, Path], disk: Path, out: Path) -> None:

@@ -1,8 +1,9 @@
 """Collection beside writers, in every order: threads take turns at each operation of the store, as a seed decides.
 
 Writers back up with and without parents, from a small pool of contents so that what was dropped is used again; some
-give up, some are killed. Others forget, undelete and collect, and collectors are killed, too. Time passes by itself,
-so that locks and sessions expire. Whatever happens: every snapshot can be read in the end.
+give up, some are killed, and the next ones go on from where they were. Others forget, undelete and collect, and
+collectors are killed, too. Time passes by itself, so that locks and sessions expire. Whatever happens: every snapshot
+can be read in the end.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ import os
 import random
 from typing import TYPE_CHECKING
 
+import numpy as np
 import pytest
 
 from asyncvddk.repository import (
@@ -49,9 +51,10 @@ CONFIG = Config(id="00" * 16, created=0.0, chunk_size=CHUNK, page_entries=3, lev
 class World:
     """One run: a store, its time, and those who use it."""
 
-    def __init__(self, seed: int, *, local: bool, killed: float) -> None:
-        """Begin with an empty repository; a share of the writers is killed."""
+    def __init__(self, seed: int, *, local: bool, killed: float, interrupted: float) -> None:
+        """Begin with an empty repository; a share of the writers is killed, and of their chunks checkpointed."""
         self.killed = killed
+        self.interrupted = interrupted
         self.turns = Turns(seed)
         self.random = random.Random(seed)
         self.store = DictStore(local=local)
@@ -60,6 +63,7 @@ class World:
         self.ids = itertools.count()
         self.commits = 0
         self.swept = 0
+        self.resumed = 0
 
     def before(self, operation: str, name: str) -> None:
         """Let others go on, and time."""
@@ -101,15 +105,18 @@ class World:
             writer.begin([vault.snapshot_name(parent)] if parent else [], roots)
             entry = DiskEntry(key="1", name="", capacity=8 * CHUNK, root=b"", mode="")
             inherit = parent is not None and choose.random() < 0.5
-            disk = session._add_disk(entry, parent.disks[0] if parent else None, inherit=inherit)
+            disk = session._add_disk(entry, parent.disks[0] if parent else None, inherit=inherit, state="1")
+            self.resumed += int(disk.take(np.full(8, choose.random() < 0.7)).sum())
             for number in choose.sample(range(8), choose.randrange(1, 9)):
                 disk.put(number, bytes([choose.randrange(CONTENTS)]) * CHUNK)
                 if choose.random() < 0.7:
                     writer.heartbeat()
+                if choose.random() < self.interrupted:
+                    session._checkpoint()
             if choose.random() < self.killed:
                 return  # as if killed: the session stays
             if choose.random() < 0.2:
-                writer.end()  # it gives up
+                writer.end(interrupted=True)  # it gives up
                 return
             draft = Snapshot(
                 id=f"{next(self.ids):016x}", source="vm", time=self.time, finished=0.0, disks=(), tags=("tag",)
@@ -123,7 +130,7 @@ class World:
         """Commit; chunks that were lost are put again, as a backup does that can read its source."""
         for _ in range(5):
             try:
-                session._commit(draft, set())
+                session._commit(draft, None)
             except ChunksLostError as error:
                 for number in error.chunks["1"]:
                     put(number, bytes([self.random.randrange(CONTENTS)]) * CHUNK)
@@ -204,7 +211,7 @@ class _Mortal(DictStore):
 
 def play(seed: int, *, local: bool, expiry_s: float) -> World:
     """Run one world to its end, and check it."""
-    world = World(seed, local=local, killed=0.1 if expiry_s < LONG else 0)
+    world = World(seed, local=local, killed=0.1 if expiry_s < LONG else 0, interrupted=0.3 * (seed % 2))
     lives = world.random.choice((None, world.random.randrange(5, 600)))
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(_layout, "new_id", lambda: f"{next(world.ids):016x}")  # a seed gives the same run each time
@@ -235,6 +242,7 @@ def test_no_order_of_events_costs_a_snapshot_a_chunk(*, local: bool, expiry_s: f
     worlds = [play(seed, local=local, expiry_s=expiry_s) for seed in range(RUNS)]
     assert sum(world.commits for world in worlds) > 5 * RUNS
     assert expiry_s < LONG or sum(world.swept for world in worlds) > 0
+    assert sum(world.resumed for world in worlds) > 0
 
 
 class Everything(set[int]):

@@ -103,7 +103,7 @@ async def test_a_snapshot_says_what_is_missing_in_it() -> None:
         await session.add_disk(key="2", name="bad", capacity=SMALL)
         good.put(0, ONE)
         failed = FailedDisk(key="2", name="bad", reason="cannot be read")
-        snapshot = await session.commit(failed=[failed], without=["2"])
+        snapshot = await session.commit(failed=[failed], keys=["1"])
         assert snapshot.partial
         assert ([disk.key for disk in snapshot.disks], snapshot.failed) == (["1"], (failed,))
         assert await repository.find() == snapshot

@@ -12,7 +12,7 @@ from asyncvddk.repository.format import _layout
 from asyncvddk.repository.format._crypto import Kind
 from asyncvddk.repository.format._ids import IdSet, nonzero
 from asyncvddk.repository.format._index import stored_pages
-from asyncvddk.repository.format._manifests import Pin, Snapshot
+from asyncvddk.repository.format._manifests import Checkpoint, Pin, Snapshot
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Container, Iterator
@@ -67,16 +67,22 @@ def _page_contents(vault: Vault, pages: dict[bytes, tuple[Root, int]], alive: Ca
 
 
 def _pinned(vault: Vault, without: Container[str]) -> tuple[set[bytes], set[bytes]]:
-    """Return the roots and blobs that sessions pin."""
+    """Return the roots and blobs that sessions pin, and that those interrupted may be gone on with from."""
     roots: set[bytes] = set()
     blobs: set[bytes] = set()
     for session in _sessions.list_sessions(vault.store):
-        if not session.pinned or session.session in without:
+        if session.session in without:
             continue
-        with contextlib.suppress(ObjectMissingError):  # it ended meanwhile
-            pin = vault.get_manifest(Kind.SESSION, _layout.pin(session.session), Pin)
-            roots.update(pin.roots)
-            blobs.update(pin.blobs)
+        if session.pinned:
+            with contextlib.suppress(ObjectMissingError):  # it ended meanwhile
+                pin = vault.get_manifest(Kind.SESSION, _layout.pin(session.session), Pin)
+                roots.update(pin.roots)
+                blobs.update(pin.blobs)
+        if session.checkpoint:
+            with contextlib.suppress(ObjectMissingError):  # it is further: then it lives, and keeps what it uses
+                name = _layout.part(session.session, session.checkpoint)
+                checkpoint = vault.get_manifest(Kind.SESSION, name, Checkpoint)
+                roots.update(disk.root for disk in checkpoint.disks)
     return roots, blobs
 
 

@@ -17,7 +17,9 @@ EXPIRY_S: Final = 96 * 3600.0
 """After which a silent session is removed: its writer finds out before it commits."""
 BEAT_S: Final = 600.0
 
-_NAME: Final = re.compile(r"sessions/(?P<session>(?P<stamp>\d{8}T\d{6}Z)-[0-9a-f]{16})/(?P<part>pin|beat-\d+|ack-\d+)")
+_NAME: Final = re.compile(
+    r"sessions/(?P<session>(?P<stamp>\d{8}T\d{6}Z)-[0-9a-f]{16})/(?P<part>pin|(?:beat|ack|part)-\d+)"
+)
 
 
 @dataclass(slots=True)
@@ -30,11 +32,13 @@ class LiveSession:
     """Alive: without its pin a session can commit nothing."""
     beat: float = 0.0
     acknowledged: set[int] = field(default_factory=set)
+    checkpoint: int = 0
+    """When it noted how far it was, in seconds since 1970; 0: it did not."""
     names: list[str] = field(default_factory=list)
 
     def heard(self) -> float:
         """Return when it gave a sign of life last."""
-        return max(self.started, self.beat)
+        return max(self.started, self.beat, self.checkpoint)
 
 
 def list_sessions(store: Store) -> list[LiveSession]:
@@ -52,6 +56,8 @@ def list_sessions(store: Store) -> list[LiveSession]:
             session.pinned = True
         elif part == "beat":
             session.beat = max(session.beat, float(number))
+        elif part == "part":
+            session.checkpoint = max(session.checkpoint, int(number))
         else:
             session.acknowledged.add(int(number))
     return list(found.values())

@@ -11,6 +11,7 @@
     sessions/<utc>-<id>/pin                 a running backup lives as long as this is there
     sessions/<utc>-<id>/beat-<unix>         ... and was last heard of at that time
     sessions/<utc>-<id>/ack-<n>             ... and has kept what it uses of plan n
+    sessions/<utc>-<id>/part-<unix>         how far it was at that time; stays when it is interrupted
     gc/lock/<id>/<unix>                     a running collection, last heard of at that time
     gc/<n>/plan  keep-<id>  sweep  done     one collection after the other
     quarantine/<folder>/<2 hex>/<64 hex>    what a check took away
@@ -118,6 +119,11 @@ def beat(session: str, now: float) -> str:
 def acknowledgement(session: str, plan: int) -> str:
     """Return the name of a session's word that it has kept what it uses of a plan."""
     return f"{SESSIONS}/{session}/ack-{plan}"
+
+
+def part(session: str, now: int) -> str:
+    """Return the name of a session's checkpoint."""
+    return f"{SESSIONS}/{session}/part-{now}"
 
 
 def collection(number: int, what: str) -> str:

@@ -63,6 +63,8 @@ class DiskStats(msgspec.Struct, frozen=True, kw_only=True):
     """Of these, stored by this backup."""
     stored: int = 0
     """Bytes that went to the store for them."""
+    resumed: int = 0
+    """Not read: an interrupted backup had read them, and the disk is as it was then."""
 
 
 class DiskEntry(msgspec.Struct, frozen=True, kw_only=True):
@@ -136,6 +138,29 @@ class Pin(msgspec.Struct, frozen=True, kw_only=True):
     started: float
     roots: tuple[bytes, ...]
     blobs: tuple[bytes, ...] = ()
+    source: str = ""
+
+
+class PartialDisk(msgspec.Struct, frozen=True, kw_only=True):
+    """What a session has of a disk so far."""
+
+    key: str
+    uuid: str | None = None
+    capacity: int
+    """Bytes."""
+    state: str
+    """Names the content that is read: only a disk in the same state is gone on with."""
+    root: bytes
+    """Id of a root; what is not covered is zero in it."""
+    covered: bytes
+    """A bit for each chunk, the first one the highest of its byte: this chunk is as the index says."""
+
+
+class Checkpoint(msgspec.Struct, frozen=True, kw_only=True):
+    """How far a session is, for the next one of its source, should it be interrupted."""
+
+    source: str
+    disks: tuple[PartialDisk, ...]
 
 
 class Plan(msgspec.Struct, frozen=True, kw_only=True):

@@ -8,19 +8,23 @@ from typing import TYPE_CHECKING, Final
 
 import msgspec
 import numpy as np
+import structlog
 
-from asyncvddk.repository.errors import RepositoryError
+from asyncvddk.repository.errors import DamagedError, ObjectMissingError, RepositoryError
 from asyncvddk.repository.format import _layout
 from asyncvddk.repository.format._crypto import Kind
 from asyncvddk.repository.format._ids import ID_SIZE, IdSet, nonzero, places_of
 from asyncvddk.repository.format._index import ZERO_ID, Grid, Root, new_ids, pages_of
-from asyncvddk.repository.format._manifests import DiskEntry, DiskStats
+from asyncvddk.repository.format._manifests import DiskEntry, DiskStats, PartialDisk
 
 if TYPE_CHECKING:
+    import numpy.typing as npt
     from typing_extensions import Buffer
 
     from asyncvddk.repository.format._ids import Rows
     from asyncvddk.repository.writing._writer import Writer
+
+_logger = structlog.get_logger()
 
 _WORD: Final = 8
 _HEAD: Final = 512
@@ -72,13 +76,23 @@ class DiskWriter:
     Takes 33 bytes of memory for each chunk.
     """
 
-    def __init__(self, writer: Writer, entry: DiskEntry, grid: Grid, base: Rows | None, *, inherit: bool) -> None:
+    def __init__(  # noqa: PLR0913  (each is a fact of its own)
+        self,
+        writer: Writer,
+        entry: DiskEntry,
+        grid: Grid,
+        base: Rows | None,
+        *,
+        inherit: bool,
+        state: str | None = None,
+    ) -> None:
         """Compare with the index ``base``, which becomes this object's own."""
         self.key = entry.key
         self.grid = grid
         self._writer = writer
         self._entry = entry
         self._inherit = inherit
+        self._state = state
         self._ids = new_ids(grid) if base is None else base
         self._bytes = self._ids.data.cast("B")
         self._written = bytearray(grid.count)
@@ -119,15 +133,15 @@ class DiskWriter:
         if is_zero(data):
             self._place(number, ZERO_ID)
             return self._count(Put.ZERO, number, ZERO_ID, length)
-        local = self._writer.vault.store.local
+        look = self._writer.vault.store.local or self._writer.interrupted.found
         identifier = self._writer.vault.keys.chunk_id(data)
         same = self._place(number, identifier)
         if not self._writer.before_put(_layout.CHUNKS, identifier):  # the order matters: see Guard
             if same:
                 return self._count(Put.SAME, number, identifier, length)
-            if not local and identifier in self._writer.known:
+            if not self._writer.vault.store.local and identifier in self._writer.known:
                 return self._count(Put.KNOWN, number, identifier, length)
-        if local and self._is_there(identifier):
+        if look and self._is_there(identifier):
             return self._count(Put.KNOWN, number, identifier, length)
         return Sealed(number, identifier, length, self._writer.vault.seal_chunk(identifier, data))
 
@@ -148,6 +162,74 @@ class DiskWriter:
             self._ids[first : first + count] = 0
             self._written[first : first + count] = b"\1" * count
             self._unfinished.difference_update(range(first, first + count))
+
+    def take(self, wanted: npt.NDArray[np.bool_]) -> npt.NDArray[np.bool_]:
+        """Take what an interrupted session had of the chunks marked in ``wanted``; return which. Blocks.
+
+        Those need not be read and put: the disk is in the same state. A damaged index gives less, or nothing.
+        """
+        taken = np.zeros(self.grid.count, np.bool_)
+        entry = self._entry
+        found = self._state and self._writer.interrupted.disk(entry.key, entry.uuid, entry.capacity, self._state)
+        if not found:
+            return taken
+        covered = np.unpackbits(np.frombuffer(found.covered, np.uint8), count=self.grid.count).astype(np.bool_)
+        try:
+            self._take(self._writer.vault.get_root(found.root), wanted & covered, taken)
+        except (DamagedError, ObjectMissingError) as error:
+            _logger.warning("checkpoint_damaged", disk=self.key, reason=str(error), effect="more is read again")
+        self._writer.protect()
+        return taken
+
+    def _take(self, root: Root, wanted: npt.NDArray[np.bool_], taken: npt.NDArray[np.bool_]) -> None:
+        """Take the ids of the wanted chunks, page by page."""
+        for page in range(self.grid.pages):
+            start, end = self.grid.page_span(page)
+            places = np.flatnonzero(wanted[start:end])
+            if not len(places):
+                continue
+            ids = self._writer.vault.get_page(root, page)
+            numbers = places + start
+            with self._lock:
+                self._ids[numbers] = ids[places]
+                np.frombuffer(self._written, np.uint8)[numbers] = 1
+                self._unfinished.difference_update(numbers.tolist())
+                self._counts["resumed"] += sum(map(self.grid.length, numbers.tolist()))
+            taken[numbers] = True
+
+    def part(self) -> PartialDisk | None:
+        """Store the index of what was put so far, and return what a checkpoint says of it. Blocks.
+
+        None for a disk whose state nobody named, and for one of which nothing was put. Raises StoreError.
+        """
+        if self._state is None:
+            return None
+        covered = np.zeros(self.grid.count, np.bool_)
+        pages = [self._store_page((number, self._part_page(number, covered))) for number in range(self.grid.pages)]
+        if not covered.any():
+            return None
+        root = self._writer.put_meta(Kind.ROOT, Root(self.grid, b"".join(pages)).encode())
+        return PartialDisk(
+            key=self.key,
+            uuid=self._entry.uuid,
+            capacity=self.grid.capacity,
+            state=self._state,
+            root=root,
+            covered=np.packbits(covered).tobytes(),
+        )
+
+    def _part_page(self, page: int, covered: npt.NDArray[np.bool_]) -> memoryview | None:
+        """Return the ids of a page, zero where nothing was stored yet; None if all are. Mark the others."""
+        start, end = self.grid.page_span(page)
+        with self._lock:
+            mask = np.frombuffer(self._written, np.uint8)[start:end] == 1
+            for number in self._unfinished:  # those being stored now
+                if start <= number < end:
+                    mask[number - start] = False
+            ids = self._ids[start:end].copy()
+        covered[start:end] = mask
+        ids[~mask] = 0
+        return ids.data.cast("B") if ids.any() else None
 
     def is_same(self, number: int, data: Buffer) -> bool:
         """Tell whether chunk ``number`` has the content that the index says now; nothing changes.
@@ -189,12 +271,12 @@ class DiskWriter:
         return ZERO_ID if page[1] is None else self._writer.put_meta(Kind.PAGE, page[1])
 
     def _is_there(self, identifier: bytes) -> bool:
-        """Tell whether a local store has a chunk, and whole: it may be left of a writer that a power cut ended."""
+        """Tell whether the store has a chunk, a local one whole: it may be left of a writer that a power cut ended."""
         name = _layout.chunk(identifier)
         if not self._writer.vault.store.exists(name):
             return False
         if identifier not in self._writer.known:
-            if not self._writer.is_whole(name):
+            if self._writer.vault.store.local and not self._writer.is_whole(name):
                 return False
             self._writer.known.add(identifier)
         return True

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from contextlib import suppress
 from functools import partial
 from typing import TYPE_CHECKING, Final, Self
 
@@ -12,10 +13,10 @@ import structlog
 from asyncvddk._version import __version__
 from asyncvddk.repository import _threads
 from asyncvddk.repository.collection import _sessions
-from asyncvddk.repository.errors import RepositoryError, SessionLostError
+from asyncvddk.repository.errors import DamagedError, ObjectMissingError, RepositoryError, SessionLostError
 from asyncvddk.repository.format import _layout
 from asyncvddk.repository.format._crypto import Kind
-from asyncvddk.repository.format._index import Grid
+from asyncvddk.repository.format._index import Grid, stored_pages
 from asyncvddk.repository.format._manifests import DiskEntry, Snapshot
 from asyncvddk.repository.store._vault import MANIFEST_LIMIT
 from asyncvddk.repository.writing._diskwriter import DiskWriter
@@ -49,7 +50,7 @@ class Session:
         self._source = source
         self._parent = parent
         self._host = host
-        self._writer = Writer(vault, known, host=host)
+        self._writer = Writer(vault, known, source=source, host=host)
         self._keys: set[str] = set()
         self._beating: asyncio.Task[None] | None = None
         self._committed = False
@@ -88,14 +89,18 @@ class Session:
         change_id: str | None = None,
         mode: str = "full",
         inherit: bool = False,
+        state: str | None = None,
     ) -> DiskWriter:
         """Begin a disk of ``capacity`` bytes; its chunks are put through the returned object, from any thread.
 
-        If the parent has a disk of the same ``key``, each chunk is compared with it. Chunks that are never put read as
-        zeros; with ``inherit`` as the parent's: for a backup that reads only what changed.
+        If the parent has a disk of the same ``key``, each chunk is compared with it, unless its index is damaged: then
+        the log says so. Chunks that are never put read as zeros; with ``inherit`` as the parent's: for a backup that
+        reads only what changed. ``state`` names the content that is read: what an interrupted session had of the disk
+        in the same state can be taken (``DiskWriter.take``), and ``checkpoint`` notes it for the next one.
 
         Raises ValueError (``capacity``, a key that was added before; ``inherit`` without such a disk in the parent, or
-        with one of another uuid or capacity), DamagedError and ObjectMissingError (the parent's index), StoreError.
+        with one of another uuid or capacity), DamagedError and ObjectMissingError (``inherit`` from a damaged index),
+        StoreError.
         """
         if capacity <= 0:
             raise ValueError(f"capacity={capacity}: a disk has at least one byte")
@@ -111,15 +116,23 @@ class Session:
         entry = DiskEntry(key=key, name=name, uuid=uuid, capacity=capacity, change_id=change_id, root=b"", mode=mode)
         self._keys.add(key)
         try:
-            return await _threads.run(partial(self._add_disk, entry, base, inherit=inherit))
+            return await _threads.run(partial(self._add_disk, entry, base, inherit=inherit, state=state))
         except BaseException:
             self._keys.discard(key)
             raise
 
-    def _add_disk(self, entry: DiskEntry, base: DiskEntry | None, *, inherit: bool) -> DiskWriter:
+    def _add_disk(
+        self, entry: DiskEntry, base: DiskEntry | None, *, inherit: bool, state: str | None = None
+    ) -> DiskWriter:
         grid = Grid(entry.capacity, self._vault.config.chunk_size, self._vault.config.page_entries)
-        ids = self._base_ids(base, grid) if base else None
-        disk = DiskWriter(self._writer, entry, grid, ids, inherit=inherit)
+        ids = None
+        try:
+            ids = self._base_ids(base, grid) if base else None
+        except (DamagedError, ObjectMissingError) as error:
+            if inherit:
+                raise
+            _logger.warning("parent_damaged", disk=entry.key, reason=str(error), effect="it is not compared with")
+        disk = DiskWriter(self._writer, entry, grid, ids, inherit=inherit, state=state)
         self._writer.disks.append(disk)
         if base:
             self._writer.protect()
@@ -127,7 +140,9 @@ class Session:
 
     def _base_ids(self, base: DiskEntry, grid: Grid) -> Rows:
         """Return the parent's index, brought to the length of this disk's."""
+        self._writer.doubtful.add(base.root)
         root = self._vault.get_root(base.root)
+        self._writer.doubtful.update(root.page(number) for number in stored_pages(root))
         ids = self._vault.get_ids(root)
         self._writer.rely_on(root)
         if len(ids) != grid.count:
@@ -147,6 +162,18 @@ class Session:
         """Give a sign of life now, and have what is stored survive a power cut. Raises SessionLostError, StoreError."""
         await _threads.run(self._writer.heartbeat)
 
+    async def checkpoint(self) -> None:
+        """Note how far the session is: if it is interrupted, the next one of its source need not read that again.
+
+        Of disks that were added with their ``state``; the others begin anew. What was put so far survives a power cut
+        then. An interrupted session's note stays for some days. Raises SessionLostError, StoreError.
+        """
+        await _threads.run(self._checkpoint)
+
+    def _checkpoint(self) -> None:
+        disks = [disk for disk in list(self._writer.disks) if isinstance(disk, DiskWriter)]
+        self._writer.note([part for disk in disks if (part := disk.part()) is not None])
+
     async def commit(  # noqa: PLR0913  (each is a fact of its own)
         self,
         *,
@@ -155,16 +182,17 @@ class Session:
         partial_snapshot: bool = False,
         tags: Sequence[str] = (),
         time: float | None = None,
-        without: Sequence[str] = (),
+        keys: Sequence[str] | None = None,
     ) -> Snapshot:
-        """Make a snapshot of the disks added, but those whose keys are in ``without``; return it.
+        """Make a snapshot of the disks with these ``keys``, in this order (default: of all, as added); return it.
 
         ``config`` is the id of a blob, of this session or of its parent; ``failed`` and ``partial_snapshot`` say what
         is missing; ``time`` is when the backup began (seconds since 1970; default: when the session did). No ``put``
         may be under way. With many disks call each one's ``finish`` before, when it is done: that stores its index.
 
-        Raises ValueError, ChunksLostError (put those again, then commit again), SessionLostError, RepositoryError (a
-        chunk whose ``put`` failed), StoreError: then there is no snapshot. Cancelled: there may be one.
+        Raises ValueError, KeyError, ChunksLostError (put those again, then commit again), SessionLostError,
+        RepositoryError (a chunk whose ``put`` failed), StoreError: then there is no snapshot. Cancelled: there may be
+        one.
         """
         if self._committed:
             raise ValueError("this session was committed before")
@@ -184,10 +212,11 @@ class Session:
             host=self._host,
             tool=f"asyncvddk {__version__}",
         )
-        return await _threads.run(partial(self._commit, draft, set(without)))
+        return await _threads.run(partial(self._commit, draft, keys))
 
-    def _commit(self, draft: Snapshot, without: set[str]) -> Snapshot:
-        disks = [disk for disk in self._writer.disks if isinstance(disk, DiskWriter) and disk.key not in without]
+    def _commit(self, draft: Snapshot, keys: Sequence[str] | None) -> Snapshot:
+        added = {disk.key: disk for disk in self._writer.disks if isinstance(disk, DiskWriter)}
+        disks = [added[key] for key in (added if keys is None else keys)]
         self._writer.disks = [*disks]
         entries = tuple(disk.finish() for disk in disks)
         snapshot = msgspec.structs.replace(draft, disks=entries, finished=self._vault.clock())
@@ -215,6 +244,9 @@ class Session:
             if self._beating:
                 self._beating.cancel()
                 await asyncio.wait([self._beating])
+            if not self._committed and self._writer.checkpoint:  # it ran for long enough to be worth it
+                with suppress(RepositoryError):  # then the last one is what stays
+                    await self.checkpoint()
         finally:
             if not self._committed:
                 await self._end(error)
@@ -222,7 +254,7 @@ class Session:
     async def _end(self, because: BaseException | None) -> None:
         """Remove the session's objects; if the store cannot, a collection does it some day."""
         try:
-            await _threads.run(self._writer.end)
+            await _threads.run(partial(self._writer.end, interrupted=True))
         except RepositoryError as error:
             _logger.warning("session_left_behind", session=self.name, reason=str(error))
             if because is not None:

@@ -27,8 +27,10 @@ from asyncvddk.repository.format import _layout
 from asyncvddk.repository.format._crypto import Kind, check_stored
 from asyncvddk.repository.format._ids import IdSet, nonzero, places_of, rows
 from asyncvddk.repository.format._index import stored_pages
-from asyncvddk.repository.format._manifests import Pin, Snapshot
+from asyncvddk.repository.format._manifests import Checkpoint, Pin, Snapshot
+from asyncvddk.repository.writing import _interrupted
 from asyncvddk.repository.writing._guard import Guard
+from asyncvddk.repository.writing._interrupted import Interrupted
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -37,6 +39,7 @@ if TYPE_CHECKING:
 
     from asyncvddk.repository.format._ids import Rows
     from asyncvddk.repository.format._index import Root
+    from asyncvddk.repository.format._manifests import PartialDisk
     from asyncvddk.repository.store._vault import Vault
     from asyncvddk.repository.writing._known import Known
 
@@ -78,7 +81,7 @@ class Adopted:
 class Writer:
     """What a session has stored and relies on."""
 
-    def __init__(self, vault: Vault, known: Known, *, host: str) -> None:
+    def __init__(self, vault: Vault, known: Known, *, source: str, host: str) -> None:
         """Choose a name; nothing is stored before ``begin``."""
         self.vault = vault
         self.known = known
@@ -87,6 +90,13 @@ class Writer:
         self.disks: list[Index] = []
         self.suspects = IdSet()
         """Chunks and metadata that may be gone or damaged, whoever claims to know them."""
+        self.interrupted = Interrupted(found=False, parts={})
+        """Sessions before this one that were not committed."""
+        self.checkpoint = 0
+        """When it was noted last how far this session is, in seconds since 1970; 0: never."""
+        self._source = source
+        self.doubtful: set[bytes] = set()
+        """Pages and roots that may be damaged where they are stored; only whoever stores them again looks."""
         self._host = host
         self._guard = Guard(vault, known, self.name, self._used)
         self._meta: set[bytes] = set()
@@ -103,11 +113,14 @@ class Writer:
 
         Raises SnapshotNotFoundError if one of them is gone.
         """
-        pin = Pin(host=self._host, started=self.started, roots=tuple(roots), blobs=tuple(blobs))
+        self.interrupted = _interrupted.find(self.vault, self._source)
+        roots = [*roots, *self.interrupted.roots]
+        pin = Pin(host=self._host, started=self.started, roots=tuple(roots), blobs=tuple(blobs), source=self._source)
         with self._lock:
             self._meta.update(roots, blobs)
         self.vault.create_manifest(Kind.SESSION, _layout.pin(self.name), pin)
         self._sign()
+        self.interrupted.drop_missing(self.vault)
         gone = [name for name in parents if not self.vault.store.exists(name)]
         if gone:  # only now: a collection that looked before we pinned found it
             raise SnapshotNotFoundError(f"snapshot {_layout.snapshot_id(gone[0])}: forgotten meanwhile")
@@ -135,6 +148,19 @@ class Writer:
         with self.known.settled():
             self.vault.store.sync()
 
+    def note(self, disks: Sequence[PartialDisk]) -> None:
+        """Store how far the session is; what it has stored is on stable storage then. Raises SessionLostError."""
+        with self._life:
+            self._check_alive()
+            self.protect()
+            with self.known.settled():
+                self.vault.store.sync()
+            before, self.checkpoint = self.checkpoint, max(int(self.vault.clock()), self.checkpoint + 1)
+            part = Checkpoint(source=self._source, disks=tuple(disks))
+            self.vault.create_manifest(Kind.SESSION, _layout.part(self.name, self.checkpoint), part, stable=True)
+            if before:
+                self.vault.store.delete([_layout.part(self.name, before)])
+
     def put_meta(self, kind: Kind, data: Buffer) -> bytes:
         """Store a page, root or blob unless it is there, and return its id."""
         identifier = self.vault.keys.meta_id(data)
@@ -144,7 +170,7 @@ class Writer:
             return identifier
         name = _layout.meta(identifier)
         if not (self.vault.store.local and self.vault.store.exists(name) and self.is_whole(name)):
-            self.store(name, self.vault.seal_meta(kind, identifier, data))
+            self.store(name, self.vault.seal_meta(kind, identifier, data), doubtful=identifier in self.doubtful)
         with self._lock:
             self._there.add(identifier)
         return identifier
@@ -156,8 +182,10 @@ class Writer:
 
     def rely_on(self, root: Root) -> None:
         """Take the pages of a root for stored: it is pinned, so they stay as long as the session lives."""
+        pages = {root.page(number) for number in stored_pages(root)}
         with self._lock:
-            self._there.update(root.page(number) for number in stored_pages(root))
+            self._there.update(pages)
+            self.doubtful -= pages
 
     def adopt(self, key: str, root: Root) -> None:
         """Rely on a disk as it is. Raises ObjectMissingError if its index is not whole, once it is protected."""
@@ -172,11 +200,14 @@ class Writer:
             if not there:
                 raise ObjectMissingError(_layout.meta(page), self.vault.store.place)
 
-    def store(self, name: str, sealed: Buffer) -> bool:
-        """Store an object; tell whether it was not there. One that a power cut left torn is replaced."""
+    def store(self, name: str, sealed: Buffer, *, doubtful: bool = False) -> bool:
+        """Store an object; tell whether it was not there. One that a power cut left torn is replaced.
+
+        In a store that knows no power cuts it is looked at only if it is ``doubtful``.
+        """
         if self.vault.store.create(name, sealed):
             return True
-        if self.vault.store.local and not self.is_whole(name):
+        if (self.vault.store.local or doubtful) and not self.is_whole(name):
             self.vault.store.replace(name, sealed)
             return True
         return False
@@ -211,16 +242,21 @@ class Writer:
             raise
         try:
             self.end()
+            self.vault.store.delete(self.interrupted.names)  # this snapshot has all that they had
         except StoreError as error:
             _logger.warning("session_left_behind", session=self.name, reason=str(error))
         return name
 
-    def end(self) -> None:
-        """Remove the session; what it stored and did not commit is collected some day."""
+    def end(self, *, interrupted: bool = False) -> None:
+        """Remove the session; what it stored and did not commit is collected some day.
+
+        ``interrupted``: its last checkpoint stays, for the next one.
+        """
         with self._life:
             self.vault.store.delete([_layout.pin(self.name)])
+            stays = _layout.part(self.name, self.checkpoint) if interrupted else None
             left = [item.name for item in self.vault.store.list(f"{_layout.SESSIONS}/{self.name}")]
-            self.vault.store.delete(left)
+            self.vault.store.delete([name for name in left if name != stays])
 
     def _sign(self) -> None:
         self._beat = _layout.beat(self.name, self.vault.clock())
