@@ -4,6 +4,9 @@
 """
 
 import asyncvddk.vsphere._vim  # noqa: F401  (first: it says what is missing)
+from asyncvddk.vsphere._inventory import machine, machines
+from asyncvddk.vsphere._machines import MachineSnapshot, Obstacle, VirtualMachine, VirtualMachineDisk
+from asyncvddk.vsphere._selection import DiskRule, MachineRule, Selection
 from asyncvddk.vsphere._session import About, VSphere
 from asyncvddk.vsphere.errors import (
     CertificateError,
@@ -21,14 +24,23 @@ from asyncvddk.vsphere.errors import (
 __all__ = [
     "About",
     "CertificateError",
+    "DiskRule",
     "FaultError",
     "JournalError",
     "LoginError",
+    "MachineRule",
+    "MachineSnapshot",
     "NoPrivilegeError",
     "NotFoundError",
     "NotPossibleError",
     "ObjectGoneError",
+    "Obstacle",
+    "Selection",
     "ServerConnectionError",
     "VSphere",
     "VSphereError",
+    "VirtualMachine",
+    "VirtualMachineDisk",
+    "machine",
+    "machines",
 ]
