@@ -1,0 +1,46 @@
+"""Virtual machines of a vCenter or an ESXi host: found, backed up, restored. Needs the extra ``vsphere``.
+
+``VSphere`` is the object to begin with. Sizes and offsets are bytes.
+"""
+
+import asyncvddk.vsphere._vim  # noqa: F401  (first: it says what is missing)
+from asyncvddk.vsphere._inventory import machine, machines
+from asyncvddk.vsphere._machines import MachineSnapshot, Obstacle, VirtualMachine, VirtualMachineDisk
+from asyncvddk.vsphere._selection import DiskRule, MachineRule, Selection
+from asyncvddk.vsphere._session import About, VSphere
+from asyncvddk.vsphere.errors import (
+    CertificateError,
+    FaultError,
+    JournalError,
+    LoginError,
+    NoPrivilegeError,
+    NotFoundError,
+    NotPossibleError,
+    ObjectGoneError,
+    ServerConnectionError,
+    VSphereError,
+)
+
+__all__ = [
+    "About",
+    "CertificateError",
+    "DiskRule",
+    "FaultError",
+    "JournalError",
+    "LoginError",
+    "MachineRule",
+    "MachineSnapshot",
+    "NoPrivilegeError",
+    "NotFoundError",
+    "NotPossibleError",
+    "ObjectGoneError",
+    "Obstacle",
+    "Selection",
+    "ServerConnectionError",
+    "VSphere",
+    "VSphereError",
+    "VirtualMachine",
+    "VirtualMachineDisk",
+    "machine",
+    "machines",
+]
