@@ -1,0 +1,104 @@
+"""The commands of a vCenter, at the bench."""
+
+from __future__ import annotations
+
+import sys
+import types
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.fix_vsphere import MIB, PASSWORD, USER
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from tests.cli.conftest import Command
+    from tests.fix_vsphere import Bench
+
+
+@pytest.fixture
+def at_bench(bench: Bench, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Bench:
+    """Let the environment name the bench, by a name in the configuration file."""
+    config = tmp_path / "config.toml"
+    lines = [
+        "[servers.bench]",
+        f'host = "{bench.server}"',
+        f"port = {bench.port}",
+        f'user = "{USER}"',
+        f'thumbprint = "{bench.sha256.upper()}"',
+    ]
+    config.write_text("\n".join(lines))
+    monkeypatch.setenv("ASYNCVDDK_CONFIG", str(config))
+    monkeypatch.setenv("ASYNCVDDK_SERVER", "bench")
+    monkeypatch.setenv("ASYNCVDDK_SERVER_PASSWORD", PASSWORD)
+    return bench
+
+
+def test_vms_lists_machines_and_their_disks(at_bench: Bench, command: Command) -> None:
+    """As a table, with disks, as JSON; a rule selects."""
+    at_bench.set_mode(at_bench.machines["web"], "independent_persistent", key=2001)
+    ran = command("vms")
+    assert ran.status == 0, ran.err
+    assert ran.out.splitlines()[0].split()[:3] == ["MACHINE", "REF", "POWER"]
+    (web,) = [line for line in ran.out.splitlines() if line.startswith("/DC0/vm/web ")]
+    assert at_bench.machines["web"] in web
+    assert "1 disk left out" in web
+    assert ran.out.splitlines()[-1].startswith("2 machines, 3 disks, ")
+    ran = command("vms", "w*", "--disks")
+    assert len(ran.out.splitlines()) == 3
+    assert "independent: snapshots leave it out" in ran.out.splitlines()[2]
+    found = {event["name"]: event for event in command("vms", "--json").events}
+    assert found["web"]["disks"][0]["size"] == 4 * MIB
+    assert (found["web"]["disks"][1]["obstacle"], found["db"]["power"]) == ("independent", "poweredOff")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "text", "status"),
+    [
+        (("nope",), "name:nope: none of 2 machines", 1),
+        (("--thumbprint", "00" * 20), "thumbprint", 1),
+        (("--port", "1"), "refused", 1),
+        (("--user", "somebody@else"), "log in to", 1),
+        (("--server-password-file", "missing"), "missing: No such file", 1),
+    ],
+)
+def test_what_is_wrong_is_one_line(
+    at_bench: Bench, command: Command, arguments: tuple[str, ...], text: str, status: int
+) -> None:
+    """Of usage, of the server, of the user; the password is in none."""
+    del at_bench
+    ran = command("vms", *arguments)
+    assert (ran.status, text in ran.error, PASSWORD in ran.error) == (status, True, False), ran.err
+
+
+def test_the_password_comes_from_a_file_or_the_keyring(
+    at_bench: Bench, command: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In this order: file, environment, keyring; without any, and without a terminal, usage is explained."""
+    monkeypatch.delenv("ASYNCVDDK_SERVER_PASSWORD")
+    ran = command("vms")
+    assert (ran.status, "ASYNCVDDK_SERVER_PASSWORD" in ran.error) == (2, True)
+    (tmp_path / "password").write_text(PASSWORD + "\n")
+    assert command("vms", "--server-password-file", tmp_path / "password").status == 0
+    keyring = types.ModuleType("keyring")
+    asked: list[tuple[str, str]] = []
+
+    def get_password(service: str, name: str) -> str:
+        asked.append((service, name))
+        return PASSWORD
+
+    keyring.get_password = get_password  # type: ignore[attr-defined]
+    monkeypatch.setitem(sys.modules, "keyring", keyring)
+    assert command("vms").status == 0
+    assert asked == [("asyncvddk", f"{USER}@{at_bench.server}")]
+
+
+def test_which_server_and_who_asks_must_be_said(command: Command, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Before anything is loaded or sent."""
+    for name in ("ASYNCVDDK_SERVER", "ASYNCVDDK_USER"):
+        monkeypatch.delenv(name, raising=False)
+    ran = command("vms")
+    assert (ran.status, "which server?" in ran.error) == (2, True)
+    ran = command("vms", "--server", "vc.example")
+    assert (ran.status, "who asks vc.example?" in ran.error) == (2, True)
