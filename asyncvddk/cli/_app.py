@@ -57,6 +57,7 @@ _COMMANDS = {
     "create": ("PATH --size SIZE", "Make a disk of zeros, or with example data."),
     "write": ("DISK [FILE]", "Write bytes to a place in a disk."),
     "vms": ("[RULE...]", "List the virtual machines of a vCenter or an ESXi host."),
+    "doctor": ("[RULE...]", "Examine machine, library, repository and vCenter, and say what to do."),
     "init": ("--repo PLACE", "Make a repository for backups, in a folder or a bucket."),
     "backup": ("DISK...", "Back up disks into a repository, several at once; only what is new is stored."),
     "snapshots": ("", "List the snapshots of a repository."),

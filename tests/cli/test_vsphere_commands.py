@@ -102,3 +102,37 @@ def test_which_server_and_who_asks_must_be_said(command: Command, monkeypatch: p
     assert (ran.status, "which server?" in ran.error) == (2, True)
     ran = command("vms", "--server", "vc.example")
     assert (ran.status, "who asks vc.example?" in ran.error) == (2, True)
+
+
+def test_doctor_without_a_server_looks_at_this_machine(command: Command, monkeypatch: pytest.MonkeyPatch) -> None:
+    """And says that all is well; each line has its state first."""
+    monkeypatch.delenv("ASYNCVDDK_SERVER", raising=False)
+    ran = command("doctor")
+    assert ran.status == 0, ran.out
+    assert {line.split()[0] for line in ran.out.splitlines()[:-1]} <= {"ok", "warn", "->"}
+    assert "local disks: one was made, written and read" in ran.out
+
+
+def test_doctor_says_what_is_wrong_and_what_to_do(at_bench: Bench, command: Command, tmp_path: Path) -> None:
+    """Library, repository, hosts' names, tracking, disks that are left out; each finding has its advice."""
+    at_bench.set_mode(at_bench.machines["web"], "independent_persistent", key=2001)
+    ran = command("doctor", "--json", "--repo", tmp_path / "missing", "--no-password")
+    assert ran.status == 1
+    *findings, summary = ran.events
+    found = {event["subject"]: event for event in findings}
+    states = {
+        f"repository {tmp_path / 'missing'}": "fail",
+        "host DC0_C0_H0": "fail",
+        "server": "ok",
+        "clock": "ok",
+        "privileges": "ok",
+        "versions": "warn",
+        "changed blocks": "warn",
+        "disks": "warn",
+    }
+    assert {subject: found[subject]["health"] for subject in states} == states
+    assert all(event["advice"] for event in findings if event["health"] != "ok")
+    assert summary["fail"] == sum(event["health"] == "fail" for event in findings)
+    ran = command("doctor", "--libdir", tmp_path, "web")
+    assert f"fail  library: {tmp_path}" in ran.out
+    assert command("doctor", "--port", "1").status == 1
