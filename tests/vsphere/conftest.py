@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from asyncvddk import RetryPolicy, Secret
+from asyncvddk import RetryPolicy, Secret, Vddk
 from asyncvddk.vsphere import VSphere
 from tests.fix_vsphere import PASSWORD, USER
 
@@ -35,3 +35,10 @@ async def vsphere(bench: Bench) -> AsyncIterator[VSphere]:
     """Return a session at the bench with its two machines."""
     async with session_at(bench) as session:
         yield session
+
+
+@pytest.fixture
+async def vddk(bench: Bench) -> AsyncIterator[Vddk]:
+    """Return the library, which plays the bench's hosts."""
+    async with Vddk(config=bench.library()) as library:
+        yield library
