@@ -67,6 +67,7 @@ def remote_disk(  # noqa: PLR0913  (each is a fact of its own)
     *,
     snapshot: str | None = None,
     transport_modes: Sequence[str] | None = None,
+    prepare: bool = True,
     retry: RetryPolicy | None = None,
     key: str | None = None,
     uuid: str | None = None,
@@ -75,12 +76,19 @@ def remote_disk(  # noqa: PLR0913  (each is a fact of its own)
 ) -> BackupDisk:
     """Return a disk of a server to back up, as ``[datastore] vm/vm.vmdk``; ``key`` is the path unless given.
 
-    It is read from ``snapshot`` (the reference of one of the machine). ``transport_modes`` and ``retry`` as for
-    ``Vddk.open_disk``. ``uuid``, ``change_id`` and ``changed``: see ``BackupDisk``. The limit of disks of one host
-    counts by ``params.server``. Opening it raises a NativeError.
+    It is read from ``snapshot`` (the reference of one of the machine). ``transport_modes``, ``prepare`` and ``retry``
+    as for ``Vddk.open_disk``: several disks of one machine need ``prepare=False``, inside of one ``Vddk.access``.
+    ``uuid``, ``change_id`` and ``changed``: see ``BackupDisk``. The limit of disks of one host counts by
+    ``params.server``. Opening it raises a NativeError.
     """
     opened = partial(
-        vddk.open_disk, path, params=params, snapshot=snapshot, transport_modes=transport_modes, retry=retry
+        vddk.open_disk,
+        path,
+        params=params,
+        snapshot=snapshot,
+        transport_modes=transport_modes,
+        prepare=prepare,
+        retry=retry,
     )
     return BackupDisk(
         key=path if key is None else key,

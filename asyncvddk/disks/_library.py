@@ -346,6 +346,7 @@ class Vddk:
         flags: OpenFlags = OpenFlags.NONE,
         snapshot: str | None = None,
         transport_modes: Sequence[str] | None = None,
+        prepare: bool = True,
         identity: str = DEFAULT_IDENTITY,
         end_stale_lock: bool = False,
         call_timeout_s: float | None = None,
@@ -362,6 +363,7 @@ class Vddk:
         flags: OpenFlags = OpenFlags.NONE,
         snapshot: str | None = None,
         transport_modes: Sequence[str] | None = None,
+        prepare: bool = True,
         identity: str = DEFAULT_IDENTITY,
         end_stale_lock: bool = False,
         call_timeout_s: float | None = None,
@@ -377,12 +379,16 @@ class Vddk:
         flags: OpenFlags = OpenFlags.NONE,
         snapshot: str | None = None,
         transport_modes: Sequence[str] | None = None,
+        prepare: bool = True,
         identity: str = DEFAULT_IDENTITY,
         end_stale_lock: bool = False,
         call_timeout_s: float | None = None,
         retry: RetryPolicy | None = None,
     ) -> Opening[AsyncDisk] | Opening[RetryingDisk]:
         """Open one disk with all that it needs: access lock (on a server), connection, disk.
+
+        The access lock belongs to the machine, and only one can have it: for several disks of a machine take it by
+        ``access``, and open each disk inside with ``prepare=False``.
 
         When a step fails, or the caller is cancelled, the steps before it are undone in reverse order. Closing the
         disk closes everything. Arguments and errors: as ``access``, ``connect`` and ``Connection.open``.
@@ -400,7 +406,7 @@ class Vddk:
         one = OneDisk(
             path,
             flags | (OpenFlags.READ_ONLY if read_only else OpenFlags.NONE),
-            functools.partial(lock, params) if params is not None else None,
+            functools.partial(lock, params) if params is not None and prepare else None,
             functools.partial(
                 self.connect,
                 params,

@@ -6,6 +6,7 @@
 import asyncvddk.vsphere._vim  # noqa: F401  (first: it says what is missing)
 from asyncvddk.vsphere._inventory import machine, machines
 from asyncvddk.vsphere._machines import MachineSnapshot, Obstacle, VirtualMachine, VirtualMachineDisk
+from asyncvddk.vsphere._restoring import DiskPair, RestoredDisk, pair_disks, restore_disks
 from asyncvddk.vsphere._selection import DiskRule, MachineRule, Selection
 from asyncvddk.vsphere._session import About, VSphere
 from asyncvddk.vsphere.errors import (
@@ -24,6 +25,7 @@ from asyncvddk.vsphere.errors import (
 __all__ = [
     "About",
     "CertificateError",
+    "DiskPair",
     "DiskRule",
     "FaultError",
     "JournalError",
@@ -35,6 +37,7 @@ __all__ = [
     "NotPossibleError",
     "ObjectGoneError",
     "Obstacle",
+    "RestoredDisk",
     "Selection",
     "ServerConnectionError",
     "VSphere",
@@ -43,4 +46,6 @@ __all__ = [
     "VirtualMachineDisk",
     "machine",
     "machines",
+    "pair_disks",
+    "restore_disks",
 ]
