@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
+import random
 import sys
 import types
 from typing import TYPE_CHECKING
 
 import pytest
 
+from asyncvddk.backup import backup, raw_disk
+from asyncvddk.repository import Repository
 from tests.fix_vsphere import MIB, PASSWORD, USER
 
 if TYPE_CHECKING:
@@ -136,3 +140,37 @@ def test_doctor_says_what_is_wrong_and_what_to_do(at_bench: Bench, command: Comm
     ran = command("doctor", "--libdir", tmp_path, "web")
     assert f"fail  library: {tmp_path}" in ran.out
     assert command("doctor", "--port", "1").status == 1
+
+
+@pytest.fixture
+def library(at_bench: Bench, tmp_path: Path) -> Path:
+    """Return the configuration with which the engine plays the bench's hosts."""
+    path = tmp_path / "vddk.conf"
+    path.write_bytes(at_bench.library().render())
+    return path
+
+
+def test_disks_go_back_into_a_machine_that_is_off(
+    at_bench: Bench, command: Command, library: Path, tmp_path: Path
+) -> None:
+    """By device key; one that runs is refused, and so are rules that name several."""
+    content = random.Random(8).randbytes(2 * MIB)
+    (tmp_path / "disk.raw").write_bytes(content)
+    place = ("--repo", tmp_path / "repository", "--no-password")
+    assert command("init", *place).status == 0
+
+    async def back_up() -> None:
+        async with Repository.open(tmp_path / "repository", password=None, cache="") as repository:
+            await backup(repository, [raw_disk(tmp_path / "disk.raw", key="2000")], source="vm")
+
+    asyncio.run(back_up())
+    restore = ("restore", "latest", *place, "--config", library)
+    ran = command(*restore, "--vm", "db")
+    assert ran.status == 0, ran.err
+    assert at_bench.guest_reads(at_bench.machines["db"]) == content
+    ran = command(*restore, "--vm", "db", "--json")
+    assert (ran.events[-1]["written"], ran.events[-1]["failed"]) == (0, 0)
+    for rule, text in (("web", "not off"), ("*", "several machines"), ("nope", "none of 2")):
+        ran = command(*restore, "--vm", rule)
+        assert (ran.status, text in ran.err) == (1, True), ran.err
+    assert command(*restore, "--vm", "db", "--to", "x").status == 2
