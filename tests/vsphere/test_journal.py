@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import json
 import os
-import signal
 import subprocess
 import sys
 import threading
@@ -147,8 +146,10 @@ def test_the_journal_of_a_process_that_lives_is_left_alone(tmp_path: Path) -> No
         assert process.stdout
         process.stdout.readline()
         (path,) = journals(tmp_path)
-        assert JournalFile.take_over(path) is None
-        process.send_signal(signal.SIGKILL)
+        try:
+            assert JournalFile.take_over(path) is None
+        finally:
+            process.kill()
     taken = JournalFile.take_over(path)
     assert taken is not None
     assert [entry.facts for entry in taken.record.entries.values()] == [{"vm": "vm-1"}]
@@ -177,7 +178,7 @@ async def test_a_line_is_on_disk_before_the_act(tmp_path: Path, monkeypatch: pyt
         monkeypatch.setattr(os, "write", noted_write)
         monkeypatch.setattr(os, "fsync", slow_sync)
         begun = asyncio.ensure_future(journal.begin("snapshot", **FACTS))
-        await asyncio.to_thread(arrived.wait)
+        assert await asyncio.to_thread(arrived.wait, 30)
         begun.cancel()
         go.set()
         with pytest.raises(asyncio.CancelledError):

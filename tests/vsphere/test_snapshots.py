@@ -103,7 +103,9 @@ async def test_a_making_that_is_cancelled_leaves_no_snapshot(
         making = asyncio.ensure_future(snapshots.create(vsphere, journal, web, "never"))
         for _ in range(turns):
             await asyncio.sleep(0)
-        making.cancel()
+        for _ in range(1000):  # an impatient caller
+            making.cancel()
+            await asyncio.sleep(0)
         with pytest.raises(asyncio.CancelledError):
             await making
         assert list(journal.left) == []
