@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import math
 import random
 import time
@@ -222,27 +221,17 @@ class _Run:
 
     async def disk(self, disk: BackupDisk) -> None:
         """Back up one disk when it is its turn; what it alone fails of is noted."""
-        result = await self._attempt(disk)
+        async with self._limits.turn(disk.host):
+            result: DiskEntry | Exception
+            try:
+                result = await self._read(disk)
+            except _EXPECTED as error:
+                result = error
         if isinstance(result, Exception):
             self.errors[disk.key] = result
             _logger.warning("disk_failed", disk=disk.name, reason=str(result), effect="the snapshot is partial")
         if self._observer is not None:
             self._observer.ended(disk, result)
-
-    async def _attempt(self, disk: BackupDisk) -> DiskEntry | Exception:
-        """Back up one disk in its turn, again if its host is overloaded; return what it alone failed of."""
-        result: DiskEntry | Exception
-        for attempt in itertools.count(1):
-            async with self._limits.turn(disk):
-                try:
-                    result = await self._read(disk)
-                except _EXPECTED as error:
-                    result = error
-                pause = self._limits.ended(disk, result, attempt)
-            if pause is None or disk.key in self._writers:  # what was begun is not begun again
-                return result
-            await anyio.sleep(pause)
-        raise AssertionError  # one of the attempts returns
 
     async def _read(self, disk: BackupDisk) -> DiskEntry:
         """Open, plan, read, close, store the index."""

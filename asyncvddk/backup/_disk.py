@@ -55,10 +55,6 @@ class BackupDisk:
     """A parent's index is inherited only from a disk with the same one."""
     host: str | None = None
     """What ``BackupLimits.jobs_per_host`` counts, as the name of an ESXi host; None: no limit applies."""
-    datastore: str | None = None
-    """What ``BackupLimits.jobs_per_datastore`` counts."""
-    server: str | None = None
-    """What ``BackupLimits.jobs_per_server`` counts, as the name of a vCenter."""
     change_id: str | None = None
     """Names the state that is being read, for ``ChangedBlocks.since`` of a later backup."""
     state: Callable[[], str | None] | None = None
