@@ -346,8 +346,7 @@ class Vddk:
         flags: OpenFlags = OpenFlags.NONE,
         snapshot: str | None = None,
         transport_modes: Sequence[str] | None = None,
-        prepare: bool = True,
-        identity: str = DEFAULT_IDENTITY,
+        identity: str | None = DEFAULT_IDENTITY,
         end_stale_lock: bool = False,
         call_timeout_s: float | None = None,
         retry: None = None,
@@ -363,8 +362,7 @@ class Vddk:
         flags: OpenFlags = OpenFlags.NONE,
         snapshot: str | None = None,
         transport_modes: Sequence[str] | None = None,
-        prepare: bool = True,
-        identity: str = DEFAULT_IDENTITY,
+        identity: str | None = DEFAULT_IDENTITY,
         end_stale_lock: bool = False,
         call_timeout_s: float | None = None,
         retry: RetryPolicy,
@@ -379,34 +377,37 @@ class Vddk:
         flags: OpenFlags = OpenFlags.NONE,
         snapshot: str | None = None,
         transport_modes: Sequence[str] | None = None,
-        prepare: bool = True,
-        identity: str = DEFAULT_IDENTITY,
+        identity: str | None = DEFAULT_IDENTITY,
         end_stale_lock: bool = False,
         call_timeout_s: float | None = None,
         retry: RetryPolicy | None = None,
     ) -> Opening[AsyncDisk] | Opening[RetryingDisk]:
         """Open one disk with all that it needs: access lock (on a server), connection, disk.
 
-        The access lock belongs to the machine, and only one can have it: for several disks of a machine take it by
-        ``access``, and open each disk inside with ``prepare=False``.
-
         When a step fails, or the caller is cancelled, the steps before it are undone in reverse order. Closing the
-        disk closes everything. Arguments and errors: as ``access``, ``connect`` and ``Connection.open``.
+        disk closes everything. Arguments and errors: as ``access``, ``connect`` and ``Connection.open``. ``identity``
+        None: no access lock, because the caller holds one for all disks of the machine.
 
         With ``retry`` the result is a RetryingDisk: opening and reading are tried again as the policy says, over a new
         connection if it allows that.
         """
         self._in_use("open_disk")
-        if params is not None:
-            checked_identity(identity, end_stale_lock=end_stale_lock)
         limit = self._limit(call_timeout_s)
-        lock = functools.partial(
-            self.access, identity=identity, end_stale_lock=end_stale_lock, call_timeout_s=limit, retry=retry
-        )
+        lock = None
+        if params is not None and identity is not None:
+            checked_identity(identity, end_stale_lock=end_stale_lock)
+            lock = functools.partial(
+                self.access,
+                params,
+                identity,
+                end_stale_lock=end_stale_lock,
+                call_timeout_s=limit,
+                retry=retry,
+            )
         one = OneDisk(
             path,
             flags | (OpenFlags.READ_ONLY if read_only else OpenFlags.NONE),
-            functools.partial(lock, params) if params is not None and prepare else None,
+            lock,
             functools.partial(
                 self.connect,
                 params,

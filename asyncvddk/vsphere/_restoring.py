@@ -116,7 +116,7 @@ async def restore_disks(  # noqa: PLR0913  (each is a fact of its own)
             try:
                 stored = await repository.open_disk(snapshot, pair.entry.key)
                 opening = vddk.open_disk(
-                    pair.disk.path, params=params, transport_modes=transport_modes, read_only=False, prepare=False
+                    pair.disk.path, params=params, transport_modes=transport_modes, read_only=False, identity=None
                 )
                 async with stored, opening as disk:
                     result = await restore(stored, DiskTarget(disk, only_different=only_different), progress=told)

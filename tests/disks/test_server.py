@@ -191,8 +191,8 @@ async def test_disks_of_a_machine_share_one_lock(config: Path) -> None:
     """Each opens inside of it without one of its own; with one it is refused."""
     async with Vddk(config=config) as vddk, vddk.access(PARAMS, "me"):
         async with (
-            vddk.open_disk("[ds 1] a.vmdk", params=PARAMS, prepare=False) as one,
-            vddk.open_disk("[ds 1] a.vmdk", params=PARAMS, prepare=False) as two,
+            vddk.open_disk("[ds 1] a.vmdk", params=PARAMS, identity=None) as one,
+            vddk.open_disk("[ds 1] a.vmdk", params=PARAMS, identity=None) as two,
         ):
             assert one.size == two.size
         with pytest.raises(AccessLockedError):

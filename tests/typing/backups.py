@@ -63,7 +63,7 @@ async def backing_up(vddk: Vddk, params: ConnectParams) -> Snapshot:
         *find_disks(vddk, ["/vms"]),
         vmdk_disk(vddk, Path("a.vmdk")),
         raw_disk("/dev/vdb", key="vdb"),
-        remote_disk(vddk, "[ds1] vm/vm.vmdk", params, snapshot="snapshot-47", changed=changed, prepare=False),
+        remote_disk(vddk, "[ds1] vm/vm.vmdk", params, snapshot="snapshot-47", changed=changed, identity=None),
     ]
     options = BackupOptions(mode="auto", checkpoint_every_s=10)
     limits = BackupLimits(jobs=8, jobs_per_host=4, memory_limit=64 << 20)
