@@ -4,11 +4,18 @@
 """
 
 import asyncvddk.vsphere._vim  # noqa: F401  (first: it says what is missing)
+from asyncvddk.vsphere._budget import Budget, BudgetLimits
+from asyncvddk.vsphere._changes import Changes
+from asyncvddk.vsphere._cleanup import CleanupReport, cleanup
+from asyncvddk.vsphere._configuration import MachineConfiguration
 from asyncvddk.vsphere._inventory import machine, machines
 from asyncvddk.vsphere._machines import MachineSnapshot, Obstacle, VirtualMachine, VirtualMachineDisk
+from asyncvddk.vsphere._observer import MachineObserver
 from asyncvddk.vsphere._restoring import DiskPair, RestoredDisk, pair_disks, restore_disks
+from asyncvddk.vsphere._results import MachineBackupOptions, MachineResult, Skipped
 from asyncvddk.vsphere._selection import DiskRule, MachineRule, Selection
 from asyncvddk.vsphere._session import About, VSphere
+from asyncvddk.vsphere._vm_backup import back_up_machines
 from asyncvddk.vsphere.errors import (
     CertificateError,
     FaultError,
@@ -24,12 +31,20 @@ from asyncvddk.vsphere.errors import (
 
 __all__ = [
     "About",
+    "Budget",
+    "BudgetLimits",
     "CertificateError",
+    "Changes",
+    "CleanupReport",
     "DiskPair",
     "DiskRule",
     "FaultError",
     "JournalError",
     "LoginError",
+    "MachineBackupOptions",
+    "MachineConfiguration",
+    "MachineObserver",
+    "MachineResult",
     "MachineRule",
     "MachineSnapshot",
     "NoPrivilegeError",
@@ -40,10 +55,13 @@ __all__ = [
     "RestoredDisk",
     "Selection",
     "ServerConnectionError",
+    "Skipped",
     "VSphere",
     "VSphereError",
     "VirtualMachine",
     "VirtualMachineDisk",
+    "back_up_machines",
+    "cleanup",
     "machine",
     "machines",
     "pair_disks",

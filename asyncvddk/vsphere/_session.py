@@ -21,7 +21,7 @@ from asyncvddk.vsphere._endings import to_its_end
 from asyncvddk.vsphere._properties import values_of
 from asyncvddk.vsphere._tasks import TaskWatch
 from asyncvddk.vsphere._tls import ServerCertificate
-from asyncvddk.vsphere._vim import OLDEST, Managed, Stub, best_version, numbers, vim
+from asyncvddk.vsphere._vim import OLDEST, Managed, Stub, best_version, numbers, to_xml, vim
 from asyncvddk.vsphere.errors import CertificateError, FaultError, LoginError, ServerConnectionError, VSphereError
 
 if TYPE_CHECKING:
@@ -232,6 +232,10 @@ class VSphere:
     def thumbprint(self) -> str | None:
         """SHA-1 of the server's certificate, which was checked: what VDDK wants to be given."""
         return self._certificate.sha1
+
+    def to_xml(self, value: Managed) -> str:
+        """Return a value of pyVmomi as it is on the wire of this session."""
+        return to_xml(value, str(self._stub.version))
 
     def is_at_least(self, api_version: str) -> bool:
         """Tell whether the server's interface is of ``api_version`` or newer."""

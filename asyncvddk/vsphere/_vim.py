@@ -23,7 +23,6 @@ _library: Final[Managed] = pyVmomi
 vim: Final[Managed] = _library.vim
 vmodl: Final[Managed] = _library.vmodl
 Stub: Final[Managed] = _library.SoapStubAdapter
-to_xml: Final[Managed] = SoapAdapter.Serialize
 
 OLDEST: Final = "vim25/5.5"
 _VERSION: Final = re.compile(r"vim25/(\d+(?:\.\d+)*)")
@@ -41,6 +40,12 @@ def best_version(api_version: str) -> str:
     fitting = [text for text in known if numbers(OLDEST[6:]) <= numbers(text) <= numbers(api_version)]
     newest = max(fitting, key=numbers, default=OLDEST[6:])
     return str(VmomiSupport.versionMap[known.get(newest, OLDEST)])
+
+
+def to_xml(value: Managed, version: str) -> str:
+    """Return a value as the interface of ``version`` (pyVmomi's name of it) has it on the wire."""
+    text = SoapAdapter.Serialize(value, None, version)
+    return text.decode() if isinstance(text, bytes) else str(text)
 
 
 def moref(thing: Managed) -> str:
