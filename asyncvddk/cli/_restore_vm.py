@@ -19,13 +19,14 @@ if TYPE_CHECKING:
     from asyncvddk.backup import RestoreProgress
     from asyncvddk.cli._repository import Place
     from asyncvddk.cli._server import Server
-    from asyncvddk.repository import Repository, Snapshot
+    from asyncvddk.repository import Repository
     from asyncvddk.vsphere import DiskPair, RestoredDisk, VirtualMachine
 
 
 async def restore_to_machine(  # noqa: PLR0913, PLR0917  (what the user asks for)
     repository: Repository,
-    snapshot: Snapshot,
+    text: str,
+    source: str | None,
     keys: Sequence[str],
     rule: str,
     server: Server,
@@ -33,14 +34,16 @@ async def restore_to_machine(  # noqa: PLR0913, PLR0917  (what the user asks for
     *,
     quiet: bool,
 ) -> int:
-    """Restore, tell, and return the exit status."""
+    """Restore, tell, and return the exit status; the latest snapshot is the machine's own, unless a source is named."""
     from asyncvddk.disks._library import Vddk  # noqa: PLC0415  (so that usage errors and --help need no library)
     from asyncvddk.vsphere import Selection, machines, pair_disks, restore_disks  # noqa: PLC0415  (pyVmomi is slow)
 
     began = time.perf_counter()
-    wanted = [entry.key for entry in chosen(snapshot, keys)]
     async with server.session() as vsphere, Vddk(libdir=place.libdir, config=place.config) as vddk:
         machine = _only(Selection.parse([rule], templates=True).machines(await machines(vsphere)), rule)
+        source = source or (machine.source if text == "latest" else None)
+        snapshot = await repository.find(text, source=source)
+        wanted = [entry.key for entry in chosen(snapshot, keys)]
         pairs = pair_disks(snapshot, machine, wanted)
         jobs = {pair.entry.key: _job(machine, pair) for pair in pairs}
         states: dict[str, CopyProgress] = {}

@@ -85,7 +85,8 @@ def restore(  # noqa: PLR0913  (the options of a command)
         Existing VMDK of the same size that takes the place of a new one, for a single disk.
     vm
         Machine of the server that is off and has no snapshots: a name, or a rule as for vms. Each disk goes to the one
-        with the same device key; what is there already is not written again.
+        with the same device key; what is there already is not written again. The latest snapshot is then the machine's
+        own, unless --source names another one.
     only_different
         With --into: read what is there, and write only what differs.
     format
@@ -107,9 +108,9 @@ def restore(  # noqa: PLR0913  (the options of a command)
     what = _What(keys, to or "", into, stdout, options, only_different)
 
     async def command(repository: Repository) -> int:
-        found = await repository.find(snapshot, source=source)
         if vm is not None:
-            return await restore_to_machine(repository, found, keys, vm, server, place, quiet=quiet)
+            return await restore_to_machine(repository, snapshot, source, keys, vm, server, place, quiet=quiet)
+        found = await repository.find(snapshot, source=source)
         return await _plan_and_restore(repository, found, what, place, quiet=quiet)
 
     return run_with_repository(command, place, read_only=True)

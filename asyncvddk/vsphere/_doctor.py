@@ -165,7 +165,7 @@ def _states(machines: Sequence[VirtualMachine]) -> Iterator[Finding]:
     if away := [one.path for one in machines if one.connection != "connected"]:
         yield fail("machines", f"not reachable now: {_some(away)}", "look at their hosts and datastores")
     if untracked := [one.path for one in machines if not one.tracking and one.tracking_possible]:
-        advice = "back up with --track once; until then each backup reads all that is allocated"
+        advice = "the next backup switches it on; until then all that is allocated is read"
         yield warn("changed blocks", f"not tracked on {_some(untracked)}", advice)
     if old := [one.path for one in machines if not one.tracking_possible]:
         advice = "upgrade their virtual hardware, at least to version 7, while they are off"

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from asyncvddk import Vddk
 from asyncvddk.backup import backup, raw_disk
 from asyncvddk.repository import Repository
 from tests.fix_vsphere import MIB, PASSWORD, USER
@@ -164,7 +165,7 @@ def test_disks_go_back_into_a_machine_that_is_off(
             await backup(repository, [raw_disk(tmp_path / "disk.raw", key="2000")], source="vm")
 
     asyncio.run(back_up())
-    restore = ("restore", "latest", *place, "--config", library)
+    restore = ("restore", "latest", "--source", "vm", *place, "--config", library)
     ran = command(*restore, "--vm", "db")
     assert ran.status == 0, ran.err
     assert at_bench.guest_reads(at_bench.machines["db"]) == content
@@ -174,3 +175,97 @@ def test_disks_go_back_into_a_machine_that_is_off(
         ran = command(*restore, "--vm", rule)
         assert (ran.status, text in ran.err) == (1, True), ran.err
     assert command(*restore, "--vm", "db", "--to", "x").status == 2
+
+
+@pytest.fixture
+def place(command: Command, tmp_path: Path, library: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[str | Path, ...]:
+    """Return the options that name a new repository, and let the engine play the hosts."""
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    chosen = ("--repo", tmp_path / "repository", "--no-password")
+    assert command("init", *chosen).status == 0
+    return (*chosen, "--config", library)
+
+
+def guest_writes(bench: Bench, machine: str, offset: int, data: bytes, *, key: int = 2000) -> None:
+    """Write to a disk as the guest."""
+
+    async def write() -> None:
+        async with Vddk() as vddk:
+            await bench.guest_writes(vddk, bench.machines[machine], offset, data, key=key)
+
+    asyncio.run(write())
+
+
+def test_machines_are_backed_up_by_what_changed_and_come_back(
+    at_bench: Bench, command: Command, place: tuple[str | Path, ...], tmp_path: Path
+) -> None:
+    """All of them; the second time only what changed is read; no snapshot stays; a disk goes back as it was."""
+    first = random.Random(1).randbytes(MIB)
+    guest_writes(at_bench, "db", 0, first)
+    ran = command("backup", "--all", *place)
+    assert ran.status == 0, ran.err
+    assert "2 machines, 3 disks" in ran.err.splitlines()[-1]
+    assert "db: done, snapshot" in ran.err
+    assert at_bench.snapshots() == []
+    guest_writes(at_bench, "db", 100, b"changed")
+    ran = command("backup", "--datastore", "ds1", "--exclude-vm", "web", "--json", *place)
+    assert ran.status == 0, ran.err
+    *_, machine, summary = ran.events
+    assert (machine["path"], machine["outcome"], machine["level"]) == ("/DC0/vm/db", "done", "off")
+    assert machine["changes"] == {"2000": {"size": 65536, "reason": None}}
+    assert (summary["machines"], summary["done"], summary["read"]) == (1, 1, MIB)
+    snapshots = [event for event in command("snapshots", "--json", *place[:3]).events if "vm=db" in event["tags"]]
+    ran = command("restore", snapshots[0]["id"], "--vm", "db", *place)
+    assert ran.status == 0, ran.err
+    assert at_bench.guest_reads(at_bench.machines["db"])[:MIB] == first
+    assert command("restore", "latest", "--vm", "db", *place).status == 0
+    assert at_bench.guest_reads(at_bench.machines["db"])[100:107] == b"changed"
+    assert list((tmp_path / "state" / "asyncvddk" / "journal").iterdir()) == []
+
+
+def test_a_machine_that_fails_does_not_stop_the_others(
+    at_bench: Bench, command: Command, place: tuple[str | Path, ...]
+) -> None:
+    """Status 3, and 1 when all fail; each is told."""
+    at_bench.set_mode(at_bench.machines["web"], "independent_persistent")
+    at_bench.set_mode(at_bench.machines["db"], "independent_persistent")
+    ran = command("backup", "--all", *place)
+    assert ran.status == 3
+    assert "asyncvddk: db: " in ran.err
+    assert "web: Hard disk" in ran.err or "is left out: independent" in ran.err
+    assert "2 machines (1 failed), 1 disk" in ran.err.splitlines()[-1]
+    assert command("backup", "--vm", "db", *place).status == 1
+    assert at_bench.snapshots() == []
+
+
+def test_what_a_backup_could_not_remove_is_removed_by_cleanup(
+    at_bench: Bench, command: Command, place: tuple[str | Path, ...]
+) -> None:
+    """It says so, and cleanup does no more than the journal says."""
+    at_bench.faults(fail_remove=1000)
+    ran = command("backup", "--vm", "db", *place)
+    assert ran.status == 3
+    assert "left behind: snapshot asyncvddk-" in ran.err
+    assert len(at_bench.snapshots()) == 1
+    assert command("cleanup", *place[3:]).status == 1
+    at_bench.faults()
+    ran = command("cleanup", "--json", *place[3:])
+    assert (ran.status, ran.events[0]["snapshots"]) == (0, ["db"])
+    assert at_bench.snapshots() == []
+    assert command("cleanup", *place[3:]).out == "nothing was left behind\n"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "text"),
+    [
+        (("disk.vmdk", "--vm", "db"), "by themselves"),
+        (("--vm", "db", "--source", "x"), "by themselves"),
+        (("--vm", "db", "--disks-per-host", "0"), "--disks-per-host"),
+        (("--vm", "db", "--quiesce", "maybe"), "quiesce"),
+    ],
+)
+def test_machines_and_disks_are_not_mixed(command: Command, arguments: tuple[str, ...], text: str) -> None:
+    """Wrong usage is told before anything else."""
+    ran = command("backup", *arguments, "--repo", "none", "--no-password", "--server", "none.invalid", "--user", "x")
+    assert (ran.status, text in ran.err) == (2, True), ran.err
