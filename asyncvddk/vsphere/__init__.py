@@ -10,6 +10,7 @@ from asyncvddk.vsphere._cleanup import CleanupReport, cleanup
 from asyncvddk.vsphere._configuration import MachineConfiguration
 from asyncvddk.vsphere._inventory import machine, machines
 from asyncvddk.vsphere._machines import MachineSnapshot, Obstacle, VirtualMachine, VirtualMachineDisk
+from asyncvddk.vsphere._new_machine import NewMachine, restore_as_new
 from asyncvddk.vsphere._observer import MachineObserver
 from asyncvddk.vsphere._restoring import DiskPair, RestoredDisk, pair_disks, restore_disks
 from asyncvddk.vsphere._results import MachineBackupOptions, MachineResult, Skipped
@@ -47,6 +48,7 @@ __all__ = [
     "MachineResult",
     "MachineRule",
     "MachineSnapshot",
+    "NewMachine",
     "NoPrivilegeError",
     "NotFoundError",
     "NotPossibleError",
@@ -65,5 +67,6 @@ __all__ = [
     "machine",
     "machines",
     "pair_disks",
+    "restore_as_new",
     "restore_disks",
 ]

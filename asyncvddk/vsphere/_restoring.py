@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Final
 
 import anyio
@@ -16,8 +17,8 @@ from asyncvddk.vsphere.errors import NotFoundError, NotPossibleError
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
 
-    from asyncvddk import Vddk
-    from asyncvddk.backup import RestoreProgress, RestoreResult
+    from asyncvddk import AsyncDisk, Vddk
+    from asyncvddk.backup import EmptyDiskTarget, RestoreProgress, RestoreResult
     from asyncvddk.repository import DiskEntry, Repository, Snapshot
     from asyncvddk.vsphere._machines import VirtualMachine, VirtualMachineDisk
     from asyncvddk.vsphere._session import VSphere
@@ -103,32 +104,71 @@ async def restore_disks(  # noqa: PLR0913  (each is a fact of its own)
     machine = await look_at(vsphere, known)
     _refuse_unfit(machine)
     pairs = pair_disks(snapshot, machine, keys)
-    params = vsphere.connect_params(machine.moref)
-    limiter = anyio.CapacityLimiter(jobs)
-    outcomes: dict[str, RestoredDisk] = {}
+    async with vddk.access(vsphere.connect_params(machine.moref), IDENTITY):
+        writing = Writing(
+            vsphere,
+            vddk,
+            repository,
+            snapshot,
+            machine,
+            partial(DiskTarget, only_different=only_different),
+            transport_modes,
+            jobs=jobs,
+            progress=progress,
+        )
+        return await writing.all(pairs)
 
-    async def one(pair: DiskPair) -> None:
+
+@dataclass(frozen=True, slots=True)
+class Writing:
+    """Disks of a snapshot on their way into a machine, whose access lock is held."""
+
+    vsphere: VSphere
+    vddk: Vddk
+    repository: Repository
+    snapshot: Snapshot
+    machine: VirtualMachine
+    target: Callable[[AsyncDisk], DiskTarget | EmptyDiskTarget]
+    transport_modes: Sequence[str] | None
+    jobs: int = JOBS
+    progress: Callable[[DiskPair, RestoreProgress], object] | None = None
+
+    async def all(self, pairs: Sequence[DiskPair]) -> list[RestoredDisk]:
+        """Write them, ``jobs`` at once; return how each ended."""
+        limiter = anyio.CapacityLimiter(self.jobs)
+        outcomes: dict[str, RestoredDisk] = {}
+
+        async def one(pair: DiskPair) -> None:
+            async with limiter:
+                try:
+                    outcomes[pair.entry.key] = RestoredDisk(pair, result=await self._one(pair))
+                except _EXPECTED as error:
+                    outcomes[pair.entry.key] = RestoredDisk(pair, error=error)
+
+        async with anyio.create_task_group() as tasks:
+            for pair in pairs:
+                tasks.start_soon(one, pair)
+        return [outcomes[pair.entry.key] for pair in pairs]
+
+    async def _one(self, pair: DiskPair) -> RestoreResult:
+        """Write one disk."""
+
         def told(state: RestoreProgress) -> None:
-            if progress is not None:
-                progress(pair, state)
+            if self.progress is not None:
+                self.progress(pair, state)
 
-        async with limiter:
-            try:
-                stored = await repository.open_disk(snapshot, pair.entry.key)
-                opening = vddk.open_disk(
-                    pair.disk.path, params=params, transport_modes=transport_modes, read_only=False, identity=None
-                )
-                async with stored, opening as disk:
-                    result = await restore(stored, DiskTarget(disk, only_different=only_different), progress=told)
-                    await disk.flush()
-                outcomes[pair.entry.key] = RestoredDisk(pair, result=result)
-            except _EXPECTED as error:
-                outcomes[pair.entry.key] = RestoredDisk(pair, error=error)
-
-    async with vddk.access(params, IDENTITY), anyio.create_task_group() as tasks:
-        for pair in pairs:
-            tasks.start_soon(one, pair)
-    return [outcomes[pair.entry.key] for pair in pairs]
+        stored = await self.repository.open_disk(self.snapshot, pair.entry.key)
+        opening = self.vddk.open_disk(
+            pair.disk.path,
+            params=self.vsphere.connect_params(self.machine.moref),
+            transport_modes=self.transport_modes,
+            read_only=False,
+            identity=None,
+        )
+        async with stored, opening as disk:
+            result = await restore(stored, self.target(disk), progress=told)
+            await disk.flush()
+        return result
 
 
 def _refuse_unfit(machine: VirtualMachine) -> None:

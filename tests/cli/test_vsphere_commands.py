@@ -269,3 +269,27 @@ def test_machines_and_disks_are_not_mixed(command: Command, arguments: tuple[str
     """Wrong usage is told before anything else."""
     ran = command("backup", *arguments, "--repo", "none", "--no-password", "--server", "none.invalid", "--user", "x")
     assert (ran.status, text in ran.err) == (2, True), ran.err
+
+
+def test_a_machine_is_made_anew_from_its_backup(
+    at_bench: Bench, command: Command, place: tuple[str | Path, ...]
+) -> None:
+    """Under another name, with the same disks; usage that does not fit together is told."""
+    data = random.Random(3).randbytes(MIB)
+    guest_writes(at_bench, "db", 0, data)
+    assert command("backup", "--vm", "db", *place).status == 0
+    ran = command("restore", "latest", "--new-vm", "db2", "--datastore", "ds1", *place)
+    assert ran.status == 0, ran.err
+    assert "/DC0/vm/db2 (vm-" in ran.err
+    (made,) = command("vms", "--json", "db2").events
+    assert at_bench.guest_reads(made["moref"]) == at_bench.guest_reads(at_bench.machines["db"])
+    assert made["power"] == "poweredOff"
+    for arguments, text in (
+        (("--new-vm", "x"), "needs --datastore"),
+        (("--datastore", "ds1", "--to", "x"), "go with --new-vm"),
+        (("--new-vm", "x", "--datastore", "ds1", "--vm", "db"), "give one of"),
+    ):
+        ran = command("restore", "latest", *arguments, *place)
+        assert (ran.status, text in ran.err) == (2, True), ran.err
+    ran = command("restore", "latest", "--new-vm", "x", "--datastore", "nowhere", *place)
+    assert (ran.status, "datastore nowhere" in ran.err) == (1, True)
