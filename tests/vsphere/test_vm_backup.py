@@ -303,16 +303,23 @@ class Watcher:
         self.steps.append(result.outcome)
 
 
-@pytest.mark.parametrize("way", ["task", "scope"])
+@pytest.mark.parametrize("way", ["task", "again and again", "scope"])
 @pytest.mark.parametrize("step", ["checking", "freezing", "looking", "copying", "thawing"])
 async def test_a_backup_that_is_cancelled_leaves_nothing(backups: Backups, step: str, way: str) -> None:
     """At each step, by asyncio or anyio: the snapshot is removed, the lock ended; the next backup works."""
     with anyio.CancelScope() as scope:
         cancelled = False
         making: list[asyncio.Future[list[MachineResult]]] = []
-        watcher = Watcher(step, lambda: making[0].cancel() if way == "task" else scope.cancel())
+
+        def cancel() -> None:
+            if way == "scope":
+                scope.cancel()
+            elif making[0].cancel() and way == "again and again":
+                asyncio.get_running_loop().call_soon(cancel)
+
+        watcher = Watcher(step, cancel)
         try:
-            if way == "task":
+            if way != "scope":
                 making.append(asyncio.ensure_future(backups.make("web", observer=watcher)))
                 await making[0]
             else:
@@ -345,6 +352,7 @@ async def test_a_store_that_is_full_begins_nothing_more(backups: Backups, monkey
     )
     assert [result.outcome for result in results] == ["failed", "failed"]
     assert isinstance(results[0].error, StoreFullError)
+    assert len(backups.bench.calls("CreateSnapshot_Task")) == 1
     backups.assert_nothing_left()
 
 
