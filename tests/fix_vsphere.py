@@ -13,7 +13,7 @@ Where it is, and who may enter
 What the guest does
     ``guest_writes(vddk, machine, offset, data, key=2000)`` writes through the engine into the file that the machine
     runs on; a snapshot waits for it. ``guest_reads(machine, key=2000)``: all bytes. ``running(machine, key=2000)``:
-    the file.
+    the file. ``with guest(machine, key=2000) as path`` is for many writes, between which no snapshot comes.
 
 What goes wrong (``faults(**wanted)``; the last call counts, without arguments all is well)
     ``fail_snapshot``, ``fail_quiesce`` (only those that are quiesced), ``fail_remove``, ``task_in_progress``: so many
@@ -171,7 +171,7 @@ class Bench:
 
     def disable_methods(self, machine: str, source: str, *methods: str) -> None:
         """Disable methods, as ``RelocateVM_Task``, for ``source``; none: enable all that it has disabled."""
-        self._ask("disable", {"machine": machine, "source": source, "methods": methods})
+        self._ask("disable", {"machine": machine, "key": 2000, "source": source, "methods": methods})
 
     def snapshots(self, machine: str | None = None) -> list[str]:
         """Return the references of all snapshots, or of those of a machine."""
@@ -184,23 +184,24 @@ class Bench:
 
     def guest_reads(self, machine: str, key: int = 2000) -> bytes:
         """Return all of a disk as the guest sees it."""
-        with self._guest(machine):
-            path = self.running(machine, key)
+        with self.guest(machine, key) as path:
             return path.with_name(f"{path.stem}-flat.vmdk").read_bytes()
 
     async def guest_writes(self, vddk: Vddk, machine: str, offset: int, data: bytes, *, key: int = 2000) -> None:
         """Write to a disk as the guest. A snapshot has all of it or nothing."""
-        with self._guest(machine):
-            async with vddk.open_disk(self.running(machine, key), read_only=False) as disk:
+        with self.guest(machine, key) as path:
+            async with vddk.open_disk(path, read_only=False) as disk:
                 await disk.write_at(offset, data)
 
     @contextmanager
-    def _guest(self, machine: str) -> Iterator[None]:
-        self._ask("begin", {"machine": machine})
+    def guest(self, machine: str, key: int = 2000) -> Iterator[Path]:
+        """Give the file that a machine writes to; snapshots and their removal wait as long as the block runs."""
+        place = {"machine": machine, "key": key}
+        path = self._ask("begin", place)
         try:
-            yield
+            yield Path(path)
         finally:
-            self._ask("end", {"machine": machine})
+            self._ask("end", place)
 
     def grow(self, machine: str, size: int, *, key: int = 2000) -> None:
         """Make a disk larger."""

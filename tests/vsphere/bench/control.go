@@ -45,18 +45,30 @@ func control(g *gate) http.Handler {
 	mux.HandleFunc("/calls", func(w http.ResponseWriter, _ *http.Request) { _ = json.NewEncoder(w).Encode(g.noted()) })
 	mux.HandleFunc("/sessions", func(w http.ResponseWriter, _ *http.Request) { _ = json.NewEncoder(w).Encode(g.sessions()) })
 	mux.HandleFunc("/machines", func(w http.ResponseWriter, _ *http.Request) { _ = json.NewEncoder(w).Encode(machines()) })
-	mux.HandleFunc("/disable", onMachine(func(m *machine, c *change) { m.disable(c.Source, c.Methods) }))
-	mux.HandleFunc("/begin", onGuest((*guest).begin))
-	mux.HandleFunc("/end", onGuest((*guest).end))
-	mux.HandleFunc("/grow", onMachine(func(m *machine, c *change) {
-		m.stunned(func() { m.disks[c.Key].grow(c.Size) })
-		m.show()
+	mux.HandleFunc("/disable", onMachine(func(m *machine, c *change) interface{} {
+		m.disable(c.Source, c.Methods)
+		return nil
 	}))
-	mux.HandleFunc("/reset", onMachine(func(m *machine, c *change) {
+	mux.HandleFunc("/begin", onMachine(func(m *machine, c *change) interface{} {
+		m.writes++
+		return m.disks[c.Key].local(m.disks[c.Key].running())
+	}))
+	mux.HandleFunc("/end", onMachine(func(m *machine, c *change) interface{} {
+		m.writes--
+		m.idle.Broadcast()
+		return nil
+	}))
+	mux.HandleFunc("/grow", onMachine(func(m *machine, c *change) interface{} {
+		m.disks[c.Key].grow(c.Size)
+		m.show()
+		return nil
+	}))
+	mux.HandleFunc("/reset", onMachine(func(m *machine, c *change) interface{} {
 		m.disks[c.Key].reset()
 		m.show()
+		return nil
 	}))
-	mux.HandleFunc("/mode", onMachine(func(m *machine, c *change) {
+	mux.HandleFunc("/mode", onMachine(func(m *machine, c *change) interface{} {
 		for _, found := range virtualDisks(m.Config.Hardware.Device) {
 			if found.Key == c.Key {
 				backing := *backingOf(found)
@@ -65,40 +77,32 @@ func control(g *gate) http.Handler {
 			}
 		}
 		m.show()
+		return nil
 	}))
 	return mux
 }
 
-// machineOf returns the machine that a question is about; an unknown one is answered with 404.
-func machineOf(w http.ResponseWriter, r *http.Request) (*machine, *change) {
-	var wanted change
-	if json.NewDecoder(r.Body).Decode(&wanted) != nil {
-		w.WriteHeader(http.StatusBadRequest)
-		return nil, nil
-	}
-	reference := types.ManagedObjectReference{Type: "VirtualMachine", Value: wanted.Machine}
-	m, ok := simulator.Map.Get(reference).(*machine)
-	if !ok || wanted.Key != 0 && m.disks[wanted.Key] == nil {
-		w.WriteHeader(http.StatusNotFound)
-		return nil, nil
-	}
-	return m, &wanted
-}
-
-func onMachine(act func(*machine, *change)) http.HandlerFunc {
+// onMachine does something to a machine, which is locked, or to a disk of it, and answers with what that returns.
+func onMachine(act func(*machine, *change) interface{}) http.HandlerFunc {
 	return func(w http.ResponseWriter, r *http.Request) {
-		if m, wanted := machineOf(w, r); m != nil {
-			simulator.Map.WithLock(m, func() { act(m, wanted) })
+		var wanted change
+		if json.NewDecoder(r.Body).Decode(&wanted) != nil {
+			w.WriteHeader(http.StatusBadRequest)
+			return
 		}
-	}
-}
-
-// onGuest begins or ends a write of the guest, without the machine's lock: whoever waits for the guest has it.
-func onGuest(act func(*guest)) http.HandlerFunc {
-	return func(w http.ResponseWriter, r *http.Request) {
-		if m, _ := machineOf(w, r); m != nil {
-			act(&m.guest)
+		reference := types.ManagedObjectReference{Type: "VirtualMachine", Value: wanted.Machine}
+		m, ok := simulator.Map.Get(reference).(*machine)
+		if !ok {
+			w.WriteHeader(http.StatusNotFound)
+			return
 		}
+		m.Lock()
+		defer m.Unlock()
+		if m.disks[wanted.Key] == nil {
+			w.WriteHeader(http.StatusNotFound)
+			return
+		}
+		_ = json.NewEncoder(w).Encode(act(m, &wanted))
 	}
 }
 
@@ -110,15 +114,15 @@ func machines() map[string]shown {
 			continue
 		}
 		one := shown{Name: m.Name, Running: map[int32]string{}, Snapshots: []string{}}
-		simulator.Map.WithLock(m, func() {
-			for key, d := range m.disks {
-				one.Running[key] = d.local(d.running())
-			}
-			for _, s := range m.snapshots {
-				one.Snapshots = append(one.Snapshots, s.Self.Value)
-			}
-			one.Disabled = m.locks
-		})
+		m.Lock()
+		for key, d := range m.disks {
+			one.Running[key] = d.local(d.running())
+		}
+		for _, s := range m.snapshots {
+			one.Snapshots = append(one.Snapshots, s.Self.Value)
+		}
+		one.Disabled = m.locks
+		m.Unlock()
 		found[m.Self.Value] = one
 	}
 	return found

@@ -19,42 +19,28 @@ type machine struct {
 	snapshots []*snapshot         // oldest first; nobody here reverts, so each is the child of the one before
 	locks     map[string][]string // by source: the methods that it has disabled
 	busy      atomic.Bool         // a task runs
-	guest     guest
+	mu        sync.Mutex
+	writes    int       // of the guest, under way
+	idle      sync.Cond // there are none
 }
 
-// guest is what writes to the disks of a machine.
-type guest struct {
-	mu     sync.Mutex
-	idle   sync.Cond
-	writes int // under way
-}
+// Lock and Unlock are how the simulator locks a machine.
+func (m *machine) Lock() { m.mu.Lock() }
 
-func (g *guest) begin() {
-	g.mu.Lock()
-	g.writes++
-	g.mu.Unlock()
-}
+// Unlock is the other one.
+func (m *machine) Unlock() { m.mu.Unlock() }
 
-func (g *guest) end() {
-	g.mu.Lock()
-	g.writes--
-	g.mu.Unlock()
-	g.idle.Broadcast()
-}
-
-// stunned runs what must not meet a write of the guest.
+// stunned runs what must not meet a write of the guest. While it waits for the guest, others may have the machine.
 func (m *machine) stunned(run func()) {
-	m.guest.mu.Lock()
-	defer m.guest.mu.Unlock()
-	for m.guest.writes > 0 {
-		m.guest.idle.Wait()
+	for m.writes > 0 {
+		m.idle.Wait()
 	}
 	run()
 }
 
 func newMachine(vm *simulator.VirtualMachine) *machine {
 	m := &machine{VirtualMachine: *vm, disks: map[int32]*disk{}}
-	m.guest.idle.L = &m.guest.mu
+	m.idle.L = m
 	m.Capability.ChangeTrackingSupported = types.NewBool(true)
 	m.readVmx()
 	m.attach()
@@ -90,7 +76,7 @@ func (m *machine) attach() {
 		}
 		if d := m.disks[found.Key]; d != nil {
 			if size > d.size() {
-				m.stunned(func() { d.grow(size) })
+				d.grow(size)
 			}
 			continue
 		}
@@ -171,7 +157,7 @@ func (m *machine) ReconfigVMTask(ctx *simulator.Context, req *types.ReconfigVM_T
 		if inner.Info.Error != nil {
 			return nil, inner.Info.Error.Fault
 		}
-		m.attach()
+		m.stunned(m.attach)
 		m.show()
 		return nil, nil
 	})

@@ -67,6 +67,7 @@ func main() {
 	check(model.Create())
 	defer model.Remove()
 	disable()
+	collect()
 
 	certificate, pem := newCertificate()
 	model.Service.TLS = &tls.Config{Certificates: []tls.Certificate{certificate}}

@@ -14,7 +14,7 @@ type work func() (types.AnyType, types.BaseMethodFault)
 // at once, as a real server does; then the task takes the machine's lock when it goes to work.
 func (m *machine) start(name string, run work) types.ManagedObjectReference {
 	method := strings.ToUpper(name[:1]) + name[1:] + "_Task"
-	task := simulator.CreateTask(m, name, nil)
+	task := simulator.CreateTask(m, name+"Task", nil)
 	if !m.busy.CompareAndSwap(false, true) {
 		finish(task, nil, &types.TaskInProgress{Task: task.Self})
 		return task.Self

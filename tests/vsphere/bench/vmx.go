@@ -171,6 +171,7 @@ func (m *machine) readDisks(values map[string]string) {
 		if _, ok := controllers[found[1]]; !ok {
 			one := &types.ParaVirtualSCSIController{}
 			one.Key, one.BusNumber = 1000+bus, bus
+			one.SharedBus = types.VirtualSCSISharingNoSharing
 			controllers[found[1]] = one.Key
 			devices = append(devices, one)
 		}
