@@ -1,18 +1,48 @@
 """A vCenter for tests: ``bench/``, a Go program around govmomi's simulator, with disks that are real files.
 
-``bench`` is one with two machines, ``web`` (two disks, running) and ``db`` (one disk, off), each on a host of its own;
-``new_bench`` makes others. What a guest writes goes through our engine into the file that the machine runs on; a
-snapshot keeps what it froze, under the name that its configuration has, so that the engine, which plays the hosts
-(``Bench.library``), reads it there.
+Fixtures
+    ``bench`` has two machines, ``web`` (two disks, running) and ``db`` (one disk, off), each on a host of its own.
+    ``new_bench(*machines, hosts=2, clusters=1, datastores=("ds1",), pods=None)`` makes others; ``pods`` are datastore
+    clusters: name -> datastores. ``Machine`` says what a machine is like; its host is counted through all clusters.
+
+Where it is, and who may enter
+    ``url``, ``server``, ``port``, ``user``, ``password``, ``sha1``, ``sha256``, ``certificate`` (PEM), ``machines``
+    (name -> reference), ``folders`` (datastore -> folder), ``library(**more)``: the engine's configuration, with which
+    it plays the hosts and opens ``[ds1] web/web.vmdk``.
+
+What the guest does
+    ``guest_writes(vddk, machine, offset, data, key=2000)`` writes through the engine into the file that the machine
+    runs on; a snapshot waits for it. ``guest_reads(machine, key=2000)``: all bytes. ``running(machine, key=2000)``:
+    the file. ``with guest(machine, key=2000) as path`` is for many writes, between which no snapshot comes.
+
+What goes wrong (``faults(**wanted)``; the last call counts, without arguments all is well)
+    ``fail_snapshot``, ``fail_quiesce`` (only those that are quiesced), ``fail_remove``, ``task_in_progress``: so many
+    times, -1: always. ``query``: "fault", "lie" (leaves out the last area of a window), "all" (everything changed).
+    ``window`` bytes and ``areas`` limit an answer, ``gaps`` puts empty ones between. ``late_tracking``: the first
+    snapshot with tracking has no changeId. ``slow_ms``: tasks take so long; ``hold="RemoveSnapshot_Task"`` (or "all"):
+    they run until ``faults`` is called again. ``lose_answer="CreateSnapshot_Task"``: done, once, but the connection
+    ends without an answer.
+    Further: ``expire_sessions()``, ``grow(machine, size)``, ``reset_tracking(machine)``, ``set_mode(machine, mode)``,
+    ``disable_methods(machine, source, *methods)``.
+
+What there is
+    ``snapshots(machine=None)``, ``calls(*methods)`` in order, each with its object (as the snapshot that it removed),
+    ``forget_calls()``, ``sessions()``, ``disabled_methods(machine)``.
+
+What a snapshot froze stays under the name that its configuration has; the machine goes on in a copy of all of it,
+``web-000001.vmdk``. Layers, as ESXi makes them, would be smaller, but the engine, which is under test, would write and
+read them, and copies show its mistakes. Changed areas come from comparing digests of what snapshots froze.
 """
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import subprocess
 import urllib.request
-from dataclasses import dataclass, field
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, Self
 from urllib.parse import urlsplit
@@ -23,13 +53,14 @@ from asyncvddk import LibraryConfig
 from tests.fix_tools import Tool, find, unavailable
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from asyncvddk import Vddk
 
 MIB = 1 << 20
 GO = Tool("go", "golang-go")
 GOPATH = Path("/usr/share/gocode")
+GOVMOMI = GOPATH / "src/github.com/vmware/govmomi"
 SOURCES = Path(__file__).parent / "vsphere" / "bench"
 USER, PASSWORD = "backup@vsphere.local", "bench-Secret-1"
 
@@ -61,6 +92,21 @@ class Bench:
     """Datastores, by name."""
     process: subprocess.Popen[str]
     ready: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def url(self) -> str:
+        """Address of the API."""
+        return str(self.ready["url"])
+
+    @property
+    def user(self) -> str:
+        """Who may log in."""
+        return USER
+
+    @property
+    def password(self) -> str:
+        """By what."""
+        return PASSWORD
 
     @property
     def server(self) -> str:
@@ -99,7 +145,7 @@ class Bench:
         return LibraryConfig(extra=datastores | login | more)
 
     def faults(self, **wanted: str | int | bool) -> None:
-        """Let things go wrong, see ``control.go``; without arguments no more."""
+        """Let things go wrong, see above; without arguments no more."""
         self._ask("faults", wanted)
 
     def expire_sessions(self) -> None:
@@ -115,6 +161,18 @@ class Bench:
         """Begin a new list of calls."""
         self._ask("forget")
 
+    def sessions(self) -> list[str]:
+        """Return the keys of all sessions."""
+        return list(self._ask("sessions"))
+
+    def disabled_methods(self, machine: str) -> dict[str, list[str]]:
+        """Return what is disabled for a machine, by who disabled it (as PrepareForAccess of VMware's library does)."""
+        return dict(self._ask("machines")[machine]["disabled"] or {})
+
+    def disable_methods(self, machine: str, source: str, *methods: str) -> None:
+        """Disable methods, as ``RelocateVM_Task``, for ``source``; none: enable all that it has disabled."""
+        self._ask("disable", {"machine": machine, "key": 2000, "source": source, "methods": methods})
+
     def snapshots(self, machine: str | None = None) -> list[str]:
         """Return the references of all snapshots, or of those of a machine."""
         every = self._ask("machines")
@@ -126,13 +184,24 @@ class Bench:
 
     def guest_reads(self, machine: str, key: int = 2000) -> bytes:
         """Return all of a disk as the guest sees it."""
-        path = self.running(machine, key)
-        return path.with_name(f"{path.stem}-flat.vmdk").read_bytes()
+        with self.guest(machine, key) as path:
+            return path.with_name(f"{path.stem}-flat.vmdk").read_bytes()
 
     async def guest_writes(self, vddk: Vddk, machine: str, offset: int, data: bytes, *, key: int = 2000) -> None:
-        """Write to a disk as the guest."""
-        async with vddk.open_disk(self.running(machine, key), read_only=False) as disk:
-            await disk.write_at(offset, data)
+        """Write to a disk as the guest. A snapshot has all of it or nothing."""
+        with self.guest(machine, key) as path:
+            async with vddk.open_disk(path, read_only=False) as disk:
+                await disk.write_at(offset, data)
+
+    @contextmanager
+    def guest(self, machine: str, key: int = 2000) -> Iterator[Path]:
+        """Give the file that a machine writes to; snapshots and their removal wait as long as the block runs."""
+        place = {"machine": machine, "key": key}
+        path = self._ask("begin", place)
+        try:
+            yield Path(path)
+        finally:
+            self._ask("end", place)
 
     def grow(self, machine: str, size: int, *, key: int = 2000) -> None:
         """Make a disk larger."""
@@ -170,42 +239,50 @@ class Bench:
 
 
 @pytest.fixture(scope="session")
-def bench_program(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Compile the program; Debian has the library, nothing is fetched."""
+def bench_program(pytestconfig: pytest.Config) -> Path:
+    """Compile the program, once for what its sources and govmomi say; Debian has the library, nothing is fetched."""
     go = find(GO)
-    if not (GOPATH / "src/github.com/vmware/govmomi/simulator").is_dir():
+    if not (GOVMOMI / "simulator").is_dir():
         unavailable("govmomi is missing (Debian package golang-github-vmware-govmomi-dev)")
-    folder = tmp_path_factory.mktemp("bench")
-    cache = os.environ.get("GOCACHE", str(folder / "cache"))
-    environment = os.environ | {"GO111MODULE": "off", "GOPATH": str(GOPATH), "GOCACHE": cache}
-    subprocess.run([go, "build", "-o", folder / "bench", "."], cwd=SOURCES, env=environment, check=True)
-    return folder / "bench"
+    read = hashlib.sha256(subprocess.run([go, "version"], check=True, capture_output=True).stdout)
+    for source in sorted([*SOURCES.glob("*.go"), GOVMOMI / "simulator" / "virtual_machine.go"]):
+        read.update(source.name.encode() + source.read_bytes())
+    folder = pytestconfig.cache.mkdir("bench")
+    program = folder / read.hexdigest()
+    if not program.exists():
+        for old in folder.iterdir():
+            old.unlink()
+        environment = {"GOCACHE": str(folder.parent / "bench-objects")} | os.environ
+        environment |= {"GO111MODULE": "off", "GOPATH": str(GOPATH), "CGO_ENABLED": "0"}
+        made = folder / f".{os.getpid()}.part"
+        subprocess.run([go, "build", "-o", made, "."], cwd=SOURCES, env=environment, check=True)
+        made.replace(program)
+    return program
 
 
 @pytest.fixture
 def new_bench(bench_program: Path, tmp_path: Path) -> Iterator[Callable[..., Bench]]:
-    """Return what starts a vCenter: ``new_bench(*machines, hosts=2, datastores=("ds1",))``."""
+    """Return what starts a vCenter, see above."""
     running: list[Bench] = []
 
-    def start(*machines: Machine, hosts: int = 2, datastores: Sequence[str] = ("ds1",)) -> Bench:
+    def start(
+        *machines: Machine,
+        hosts: int = 2,
+        clusters: int = 1,
+        datastores: Sequence[str] = ("ds1",),
+        pods: Mapping[str, Sequence[str]] | None = None,
+    ) -> Bench:
         folders = {name: tmp_path / f"datastore-{len(running)}-{name}" for name in datastores}
         for folder in folders.values():
             folder.mkdir()
         wanted = {
             "datastores": {name: str(folder) for name, folder in folders.items()},
+            "pods": {name: list(members) for name, members in (pods or {}).items()},
+            "clusters": clusters,
             "hosts": hosts,
             "user": USER,
             "password": PASSWORD,
-            "machines": [
-                {
-                    "name": one.name,
-                    "datastore": one.datastore,
-                    "disks": list(one.disks),
-                    "host": one.host,
-                    "on": one.on,
-                }
-                for one in machines
-            ],
+            "machines": [asdict(one) for one in machines],
         }
         process = subprocess.Popen(
             [bench_program], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, cwd=tmp_path

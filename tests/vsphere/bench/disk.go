@@ -29,6 +29,7 @@ type disk struct {
 	files   []string
 	uuid    string // of the tracking, new after a reset
 	number  int64
+	active  bool               // changes are tracked
 	history map[string]content // changeId -> content at that time
 	next    int
 }
@@ -68,20 +69,39 @@ func writeDescriptor(path string, size int64) {
 	check(os.WriteFile(path, []byte(text), 0o600))
 }
 
+// follow begins or ends tracking as it is wanted, at the time of a snapshot; true: the snapshot has a changeId. With
+// snapshots from before nothing begins. late: it begins after this snapshot.
+func (d *disk) follow(wanted, late bool) bool {
+	if !wanted || d.active {
+		d.active = wanted
+		return wanted
+	}
+	if len(d.files) > 1 {
+		return false
+	}
+	d.reset()
+	d.active = true
+	return !late
+}
+
 // freeze ends the running file, which a snapshot has from now on, and lets the machine go on in a copy.
-func (d *disk) freeze() (frozen, changeID string) {
-	frozen = d.running()
-	d.number++
+func (d *disk) freeze() string {
+	frozen := d.running()
 	d.next++
-	base := strings.TrimSuffix(d.files[0], ".vmdk")
-	file := fmt.Sprintf("%s-%06d.vmdk", base, d.next)
-	size := d.size()
+	file := fmt.Sprintf("%s-%06d.vmdk", strings.TrimSuffix(d.files[0], ".vmdk"), d.next)
 	check(exec.Command("cp", "--sparse=always", flat(d.local(frozen)), flat(d.local(file))).Run())
-	writeDescriptor(d.local(file), size)
+	writeDescriptor(d.local(file), d.size())
 	d.files = append(d.files, file)
-	changeID = fmt.Sprintf("%s/%d", d.uuid, d.number)
-	d.history[changeID] = read(flat(d.local(frozen)))
-	return frozen, changeID
+	return frozen
+}
+
+func (d *disk) changeID() string { return fmt.Sprintf("%s/%d", d.uuid, d.number) }
+
+// remember notes the content of a frozen file; it returns the new changeId for it.
+func (d *disk) remember(frozen string) string {
+	d.number++
+	d.history[d.changeID()] = read(flat(d.local(frozen)))
+	return d.changeID()
 }
 
 // drop removes a snapshot's file; the one behind it takes its name, as consolidation has it.

@@ -28,18 +28,20 @@ import (
 
 // setup is what the test wants.
 type setup struct {
-	Datastores map[string]string `json:"datastores"` // name -> folder
-	Hosts      int               `json:"hosts"`
-	User       string            `json:"user"`
-	Password   string            `json:"password"`
-	Machines   []machineSetup    `json:"machines"`
+	Datastores map[string]string   `json:"datastores"` // name -> folder
+	Pods       map[string][]string `json:"pods"`       // datastore clusters: name -> datastores
+	Clusters   int                 `json:"clusters"`
+	Hosts      int                 `json:"hosts"` // in each cluster
+	User       string              `json:"user"`
+	Password   string              `json:"password"`
+	Machines   []machineSetup      `json:"machines"`
 }
 
 type machineSetup struct {
 	Name      string  `json:"name"`
 	Datastore string  `json:"datastore"`
 	Disks     []int64 `json:"disks"` // bytes
-	Host      int     `json:"host"`
+	Host      int     `json:"host"`  // counted through all clusters
 	On        bool    `json:"on"`
 }
 
@@ -60,10 +62,12 @@ func main() {
 	check(decoder.Decode(&wanted))
 
 	model := simulator.VPX()
-	model.Datacenter, model.Cluster, model.ClusterHost, model.Host = 1, 1, wanted.Hosts, 0
+	model.Datacenter, model.Cluster, model.ClusterHost, model.Host = 1, wanted.Clusters, wanted.Hosts, 0
 	model.Machine, model.Datastore, model.Portgroup, model.Pool, model.App, model.Pod = 0, 0, 0, 0, 0, 0
 	check(model.Create())
 	defer model.Remove()
+	disable()
+	collect()
 
 	certificate, pem := newCertificate()
 	model.Service.TLS = &tls.Config{Certificates: []tls.Certificate{certificate}}

@@ -5,6 +5,7 @@ import (
 	"encoding/pem"
 	"fmt"
 	"net/url"
+	"sort"
 
 	"github.com/vmware/govmomi"
 	"github.com/vmware/govmomi/find"
@@ -29,6 +30,7 @@ func populate(where *url.URL, wanted *setup) map[string]string {
 	finder.SetDatacenter(datacenter)
 	hosts, err := finder.HostSystemList(ctx, "*")
 	check(err)
+	sort.Slice(hosts, func(i, j int) bool { return hosts[i].InventoryPath < hosts[j].InventoryPath })
 	for name, folder := range wanted.Datastores {
 		for _, host := range hosts {
 			system, err := host.ConfigManager().DatastoreSystem(ctx)
@@ -37,13 +39,25 @@ func populate(where *url.URL, wanted *setup) map[string]string {
 			check(err)
 		}
 	}
-	pool, err := finder.DefaultResourcePool(ctx)
-	check(err)
 	folders, err := datacenter.Folders(ctx)
 	check(err)
+	for name, members := range wanted.Pods {
+		pod, err := folders.DatastoreFolder.CreateStoragePod(ctx, name)
+		check(err)
+		var moved []types.ManagedObjectReference
+		for _, member := range members {
+			moved = append(moved, datastore(member).Self)
+		}
+		task, err := pod.MoveInto(ctx, moved)
+		check(err)
+		check(task.Wait(ctx))
+	}
 	found := map[string]string{}
 	for _, machine := range wanted.Machines {
-		found[machine.Name] = create(ctx, folders, pool, hosts[machine.Host], &machine)
+		host := hosts[machine.Host]
+		pool, err := host.ResourcePool(ctx)
+		check(err)
+		found[machine.Name] = create(ctx, folders, pool, host, &machine)
 	}
 	return found
 }
