@@ -13,7 +13,8 @@ from cyclopts import CycloptsError, Parameter
 from asyncvddk.cli import _exit
 from asyncvddk.cli._backup_report import BackupJson
 from asyncvddk.cli._options import Flag
-from asyncvddk.cli._output import emit, say
+from asyncvddk.cli._output import emit, say, tell
+from asyncvddk.cli._repository import table, when
 from asyncvddk.cli._text import count_of, describe, format_seconds, format_size
 
 if TYPE_CHECKING:
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
     from asyncvddk.cli._repository import Place
     from asyncvddk.cli._server import Server
     from asyncvddk.repository import DiskEntry
-    from asyncvddk.vsphere import MachineBackupOptions, MachineResult, Selection, VirtualMachine
+    from asyncvddk.vsphere import MachineBackupOptions, MachinePlan, MachineResult, Selection, VirtualMachine
 
 _Texts = Annotated[tuple[str, ...], Parameter(negative="", show_default=False)]
 
@@ -61,6 +62,8 @@ class Machines:
     """Take encrypted disks, too: they are read decrypted, so the repository has to be encrypted."""
     transport: Annotated[str | None, Parameter(show_default=False)] = None
     """Transport modes in their order, as hotadd:nbdssl (default: the library's)."""
+    dry_run: Annotated[bool, Flag] = False
+    """Say what would be done with each machine, and how many bytes would be read at most; change nothing."""
     disks_per_host: int = 4
     """Disks that are read from one ESXi host at once, to begin with."""
 
@@ -102,7 +105,7 @@ async def back_up(
 ) -> int:
     """Back up the machines, tell, and return the exit status."""
     from asyncvddk.disks._library import Vddk  # noqa: PLC0415  (so that usage errors and --help need no library)
-    from asyncvddk.vsphere import Budget, BudgetLimits, back_up_machines, machines  # noqa: PLC0415
+    from asyncvddk.vsphere import Budget, BudgetLimits, back_up_machines, machines, plan_backup  # noqa: PLC0415
 
     if wanted.disks_per_host < 1:
         raise CycloptsError(msg="--disks-per-host takes a number from 1 on")
@@ -112,7 +115,12 @@ async def back_up(
     budget = Budget(BudgetLimits(per_host=per_host, per_host_most=max(per_host, BudgetLimits().per_host_most)))
     async with server.session() as vsphere, Vddk(libdir=place.libdir, config=place.config) as vddk:
         found = selection.machines(await machines(vsphere))  # first: what is wrong with rules costs no password
-        async with place.opened() as repository:
+        async with place.opened(read_only=wanted.dry_run) as repository:
+            if wanted.dry_run:
+                return _plan(
+                    await plan_backup(repository, found, selection=selection, options=wanted.options(mode)),
+                    json=place.json,
+                )
             with reporter_for(sum(len(selection.disks(machine)) for machine in found)) as reporter:
                 teller = MachineTeller(reporter, found, json=place.json)
                 results = await back_up_machines(
@@ -130,6 +138,45 @@ async def back_up(
     if outcomes["failed"] == len(results):
         return _exit.FAILED
     return _exit.DONE if outcomes["done"] == len(results) else _exit.PARTIAL
+
+
+def _plan(plans: Sequence[MachinePlan], *, json: bool) -> int:
+    """Tell what would be done."""
+    if json:
+        for plan in plans:
+            emit("plan", **_plan_facts(plan))
+    else:
+        table(("MACHINE", "LAST BACKUP", "DISKS", "READ AT MOST", "HOW"), map(_plan_row, plans))
+        for plan in plans:
+            notes = [f"{one.disk.label} is left out: {one.reason}" for one in plan.skipped]
+            notes += [f"{one.disk.label} would be read whole: {one.reason}" for one in plan.disks if one.reason]
+            for line in notes if plan.parent is not None or plan.skipped else ():
+                tell(f"{plan.machine.name}: {line}")
+        most = format_size(sum(plan.most for plan in plans))
+        backed_up = sum(plan.reason is None for plan in plans)
+        tell(
+            f"{backed_up} of {count_of(len(plans), 'machine')} would be backed up, {most} read at most; nothing is done"
+        )
+    return _exit.DONE if any(plan.reason is None for plan in plans) else _exit.FAILED
+
+
+def _plan_row(plan: MachinePlan) -> tuple[str, ...]:
+    last = when(plan.parent.time) if plan.parent else "-"
+    how = f"not: {plan.reason}" if plan.reason else ", ".join(plan.steps)
+    return (plan.machine.path, last, str(len(plan.disks)), format_size(plan.most), how)
+
+
+def _plan_facts(plan: MachinePlan) -> dict[str, object]:
+    return {
+        "path": plan.machine.path,
+        "moref": plan.machine.moref,
+        "parent": plan.parent.id if plan.parent else None,
+        "most": plan.most,
+        "reason": plan.reason,
+        "steps": list(plan.steps),
+        "disks": [{"key": one.disk.key, "how": one.how, "reason": one.reason, "most": one.most} for one in plan.disks],
+        "skipped": [{"key": one.disk.key, "label": one.disk.label, "reason": one.reason} for one in plan.skipped],
+    }
 
 
 class MachineTeller:

@@ -293,3 +293,29 @@ def test_a_machine_is_made_anew_from_its_backup(
         assert (ran.status, text in ran.err) == (2, True), ran.err
     ran = command("restore", "latest", "--new-vm", "x", "--datastore", "nowhere", *place)
     assert (ran.status, "datastore nowhere" in ran.err) == (1, True)
+
+
+def test_a_dry_run_says_what_would_be_done_and_does_nothing(
+    at_bench: Bench, command: Command, place: tuple[str | Path, ...]
+) -> None:
+    """Before the first backup, after it, and for machines that cannot be."""
+    at_bench.set_mode(at_bench.machines["db"], "independent_persistent")
+    ran = command("backup", "--all", "--dry-run", *place)
+    assert ran.status == 0, ran.err
+    (web,) = [line for line in ran.out.splitlines() if line.startswith("/DC0/vm/web ")]
+    for text in ("switch on changed-block tracking", "make a snapshot, quiesced if that works", "remove the snapshot"):
+        assert text in web
+    (db,) = [line for line in ran.out.splitlines() if line.startswith("/DC0/vm/db ")]
+    assert "not: none of its disks" in db
+    assert ran.out.splitlines()[-1].startswith("1 of 2 machines would be backed up, ")
+    assert at_bench.calls("CreateSnapshot_Task", "ReconfigVM_Task") == []
+    assert command("snapshots", "--json", *place[:3]).events == []
+    assert command("backup", "--vm", "web", *place).status == 0
+    (plan,) = command("backup", "--vm", "web", "--dry-run", "--json", *place).events
+    assert [disk["how"] for disk in plan["disks"]] == ["changes", "changes"]
+    assert plan["parent"] is not None
+    at_bench.grow(at_bench.machines["web"], 5 * MIB)
+    (plan,) = command("backup", "--vm", "web", "--dry-run", "--json", *place).events
+    assert [disk["how"] for disk in plan["disks"]] == ["all", "changes"]
+    assert "its size changed" in plan["disks"][0]["reason"]
+    assert command("backup", "--vm", "db", "--dry-run", *place).status == 1
