@@ -14,7 +14,7 @@ from asyncvddk.vsphere._calls import IN_PROGRESS
 from asyncvddk.vsphere._endings import to_its_end
 from asyncvddk.vsphere._properties import properties
 from asyncvddk.vsphere._reading import snapshots_of
-from asyncvddk.vsphere._vim import Managed, moref, vim
+from asyncvddk.vsphere._vim import Managed, moref, vim, vmodl
 from asyncvddk.vsphere.errors import FaultError, ObjectGoneError, ServerConnectionError, VSphereError
 
 if TYPE_CHECKING:
@@ -165,9 +165,13 @@ async def _settle(vsphere: VSphere, vm: str, task: str | None) -> None:
     """Wait for the making of snapshots that is under way on a machine: one of them may be ours."""
 
     def under_way() -> list[str]:
-        recent = properties(vsphere.content, vsphere.managed(vim.VirtualMachine, vm), ["recentTask"])
-        found = [vsphere.managed(vim.Task, moref(one)) for one in recent.get("recentTask") or ()]
-        return [moref(one) for one in found if _makes_snapshot(one.info)]
+        content = vsphere.content
+        lists = (
+            properties(content, vsphere.managed(vim.VirtualMachine, vm), ["recentTask"]),
+            properties(content, content.taskManager, ["recentTask"]),  # the machine's own list may be cut short
+        )
+        tasks = {moref(one) for found in lists for one in found.get("recentTask") or ()}
+        return [one for one in sorted(tasks) if _makes_snapshot(vsphere.managed(vim.Task, one), vm)]
 
     waiting = [task] if task is not None else await vsphere.call(under_way, what=f"look at the tasks of {vm}")
     for one in waiting:
@@ -177,5 +181,12 @@ async def _settle(vsphere: VSphere, vm: str, task: str | None) -> None:
             continue  # it failed, or is long over: what there is will be seen
 
 
-def _makes_snapshot(info: Managed) -> bool:
-    return info.state in _RUNNING and "createsnapshot" in str(info.descriptionId or info.name or "").casefold()
+def _makes_snapshot(task: Managed, vm: str) -> bool:
+    """Tell whether a task makes a snapshot of a machine, now. Blocking."""
+    try:
+        info = task.info
+    except vmodl.fault.ManagedObjectNotFound:  # it is long over
+        return False
+    if info.state not in _RUNNING or info.entity is None or moref(info.entity) != vm:
+        return False
+    return "createsnapshot" in str(info.descriptionId or info.name or "").casefold()

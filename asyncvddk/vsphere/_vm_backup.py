@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import secrets
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
@@ -25,7 +26,7 @@ from asyncvddk.vsphere._properties import properties
 from asyncvddk.vsphere._reading import disks_of
 from asyncvddk.vsphere._results import Feasible, MachineBackupOptions, MachineResult, feasible
 from asyncvddk.vsphere._vim import Managed, vim
-from asyncvddk.vsphere.errors import FaultError, NotPossibleError, ObjectGoneError, VSphereError
+from asyncvddk.vsphere.errors import FaultError, NotPossibleError, ObjectGoneError
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Sequence
@@ -43,6 +44,7 @@ _EXPECTED: Final = (OSError, VddkError, ValueError, MemoryError)
 """What a machine may fail of without failing the others; all else is a bug."""
 _VMX_LIMIT: Final = 4 << 20
 _NVRAM_LIMIT: Final = 8 << 20
+_NVRAM: Final = re.compile(rb'^nvram\s*=\s*"([^"/\r\n]+)"', re.MULTILINE)
 
 _logger = structlog.get_logger()
 
@@ -175,7 +177,7 @@ class _Run:
                 lock = locked(self.vsphere, self.vddk, self.journal, under.machine, self.identity)
                 await undone.enter_async_context(lock)
             if self.options.enable_tracking:
-                under.machine = await self._enable_tracking(under.machine)
+                await self._enable_tracking(under)
             self._tell(under, "freezing")
             async with self._frozen(under) as frozen:
                 await self._copy(under, frozen)
@@ -188,10 +190,11 @@ class _Run:
         if self.observer is not None:
             self.observer.step(under.machine, step)
 
-    async def _enable_tracking(self, machine: VirtualMachine) -> VirtualMachine:
+    async def _enable_tracking(self, under: _Under) -> None:
         """Switch on changed-block tracking; that it cannot be is no reason not to back up."""
+        machine = under.machine
         if machine.tracking:
-            return machine
+            return
         reason = None
         if not machine.tracking_possible:
             reason = f"virtual hardware {machine.hardware_version} or the host cannot do it"
@@ -203,25 +206,35 @@ class _Run:
             what = f"switch on changed-block tracking of {machine.name}"
             try:
                 await self.vsphere.task(lambda: vm.ReconfigVM_Task(spec), what=what)
-                return await _inventory.machine(self.vsphere, machine)
+                await self._stun(under)
+                under.machine = await _inventory.machine(self.vsphere, machine)
             except ObjectGoneError:
                 raise
             except FaultError as error:
                 reason = str(error)
-        _logger.warning("tracking_stays_off", machine=machine.name, reason=reason, effect="each backup reads all")
-        return machine
+        if reason is not None:
+            _logger.warning("tracking_stays_off", machine=machine.name, reason=reason, effect="each backup reads all")
+
+    async def _stun(self, under: _Under) -> None:
+        """Let tracking begin, by a snapshot that is removed at once: else the one to come might have no change ids."""
+        made = await _snapshots.create(self.vsphere, self.journal, under.machine, "never")
+        await self._thaw(under, made)
 
     @asynccontextmanager
     async def _frozen(self, under: _Under) -> AsyncIterator[_snapshots.Frozen]:
-        """Have a snapshot for the block; that it cannot be removed is noted in the result, and in the journal."""
+        """Have a snapshot for the block."""
         frozen = await _snapshots.create(self.vsphere, self.journal, under.machine, self.options.quiesce)
         under.frozen = frozen
         try:
             yield frozen
         finally:
             self._tell(under, "thawing")
-            if not await to_its_end(_snapshots.discard(self.vsphere, self.journal, frozen.entry)):
-                under.left.append(f"snapshot {frozen.name} ({frozen.moref})")
+            await self._thaw(under, frozen)
+
+    async def _thaw(self, under: _Under, frozen: _snapshots.Frozen) -> None:
+        """Remove a snapshot; that it cannot be removed is noted in the result, and in the journal."""
+        if not await to_its_end(_snapshots.discard(self.vsphere, self.journal, frozen.entry)):
+            under.left.append(f"snapshot {frozen.name} ({frozen.moref})")
 
     async def _copy(self, under: _Under, frozen: _snapshots.Frozen) -> None:
         self._tell(under, "looking")
@@ -342,15 +355,7 @@ class _Run:
     async def _describe(self, under: _Under, frozen: _snapshots.Frozen, config: Managed) -> bytes:
         """Return what is stored besides the disks; a file that cannot be read is noted there."""
         machine = under.machine
-        files: dict[str, bytes] = {}
-        missing: dict[str, str] = {}
-        for name, path, limit in await self._files(machine):
-            try:
-                files[name] = await self.vsphere.read_file(path, machine.datacenter, limit=limit)
-            except (FaultError, ValueError) as error:
-                missing[name] = str(error)
-        if "nvram" not in files:
-            missing.setdefault("nvram", "the machine has no such file, or it is not known")
+        files, missing = await self._files(machine)
         described = describe(
             machine,
             config,
@@ -365,19 +370,37 @@ class _Run:
         )
         return described.to_bytes()
 
-    async def _files(self, machine: VirtualMachine) -> list[tuple[str, str, int]]:
-        """Return name, path and limit of the files that belong to a machine's configuration."""
+    async def _files(self, machine: VirtualMachine) -> tuple[dict[str, bytes], dict[str, str]]:
+        """Return the files that belong to a machine's configuration, and why one is missing."""
+        files: dict[str, bytes] = {}
+        missing: dict[str, str] = {}
+
+        async def read(name: str, path: str, limit: int) -> None:
+            try:
+                files[name] = await self.vsphere.read_file(path, machine.datacenter, limit=limit)
+            except (FaultError, ValueError) as error:
+                missing[name] = str(error)
+
+        await read("vmx", machine.vmx, _VMX_LIMIT)
+        if (nvram := await self._nvram(machine, files.get("vmx", b""))) is not None:
+            await read("nvram", nvram, _NVRAM_LIMIT)
+        else:
+            missing["nvram"] = "it is not known where it is"
+        return files, missing
+
+    async def _nvram(self, machine: VirtualMachine, vmx: bytes) -> str | None:
+        """Return the path of the file with the firmware's variables."""
+        if match := _NVRAM.search(vmx):
+            return f"{machine.vmx.rpartition('/')[0]}/{match[1].decode('utf-8', 'replace')}"
         thing = self.vsphere.managed(vim.VirtualMachine, machine.moref)
-        found = [("vmx", machine.vmx, _VMX_LIMIT)] if machine.vmx else []
+        what = f"files of {machine.name}"
         try:
-            layout = await self.vsphere.call(
-                lambda: properties(self.vsphere.content, thing, ["layoutEx.file"]), what=f"files of {machine.name}"
+            found = await self.vsphere.call(
+                lambda: properties(self.vsphere.content, thing, ["layoutEx.file"]), what=what
             )
-        except VSphereError as error:
-            _logger.debug("files_not_listed", machine=machine.name, reason=str(error))
-            return found
-        nvram = [str(file.name) for file in layout.get("layoutEx.file") or () if file.type == "nvram"]
-        return [*found, *(("nvram", path, _NVRAM_LIMIT) for path in nvram[:1])]
+        except FaultError:
+            return None
+        return next((str(file.name) for file in found.get("layoutEx.file") or () if file.type == "nvram"), None)
 
 
 def _entry(parent: Snapshot, disk: VirtualMachineDisk) -> DiskEntry | None:

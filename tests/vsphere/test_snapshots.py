@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 from typing import TYPE_CHECKING
 
 import pytest
@@ -10,10 +11,10 @@ import pytest
 from asyncvddk.vsphere import FaultError, ServerConnectionError, VirtualMachine, VSphere, machines
 from asyncvddk.vsphere import _snapshots as snapshots
 from asyncvddk.vsphere._journal import Journal
-from asyncvddk.vsphere._vim import vim
+from asyncvddk.vsphere._vim import moref, vim
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable
+    from collections.abc import AsyncIterator
     from pathlib import Path
 
     from tests.fix_vsphere import Bench
@@ -75,23 +76,47 @@ async def test_a_snapshot_that_fails_is_not_left(
 
 
 async def test_an_answer_that_is_lost_leaves_no_snapshot(
-    bench: Bench, vsphere: VSphere, journal: Journal, web: VirtualMachine, monkeypatch: pytest.MonkeyPatch
+    bench: Bench, vsphere: VSphere, journal: Journal, web: VirtualMachine
 ) -> None:
     """The server made it, but nobody was told: it is found by its name, and removed by its reference."""
-    call = VSphere.call
-
-    async def lossy(self: VSphere, function: Callable[[], object], *, what: str, again: bool = True) -> object:
-        result = await call(self, function, what=what, again=again)
-        if not again and bench.snapshots():
-            monkeypatch.undo()
-            raise ServerConnectionError("the answer was lost")
-        return result
-
-    monkeypatch.setattr(VSphere, "call", lossy)
-    with pytest.raises(ServerConnectionError, match="the answer was lost"):
+    bench.faults(lose_answer="CreateSnapshot_Task")
+    with pytest.raises(ServerConnectionError):
         await snapshots.create(vsphere, journal, web, "never")
     assert bench.snapshots() == []
     assert len(bench.calls("CreateSnapshot_Task")) == len(bench.calls("RemoveSnapshot_Task")) == 1
+
+
+async def test_a_removal_whose_answer_is_lost_is_asked_for_again(
+    bench: Bench, vsphere: VSphere, journal: Journal, web: VirtualMachine
+) -> None:
+    """A second time does no harm."""
+    made = await snapshots.create(vsphere, journal, web, "never")
+    bench.faults(lose_answer="RemoveSnapshot_Task")
+    assert await snapshots.discard(vsphere, journal, made.entry)
+    assert bench.snapshots() == []
+
+
+async def test_a_making_that_still_runs_is_waited_for(
+    bench: Bench, vsphere: VSphere, journal: Journal, web: VirtualMachine
+) -> None:
+    """What a killed process began may end after a cleanup has begun, with or without a note of its task."""
+    vm = vsphere.managed(vim.VirtualMachine, web.moref)
+    for known in (True, False):
+        bench.faults(hold="CreateSnapshot_Task")
+        name = f"asyncvddk-{known}"
+        start = functools.partial(vm.CreateSnapshot_Task, name=name, description="", memory=False, quiesce=False)
+        task = await vsphere.call(start, what="begin", again=False)
+        entry = await journal.begin("snapshot", vm=web.moref, name=name)
+        if known:
+            await journal.know(entry, task=moref(task))
+        removing = asyncio.ensure_future(snapshots.discard(vsphere, journal, entry))
+        looks = len(bench.calls("RetrievePropertiesEx"))
+        while not removing.done() and len(bench.calls("RetrievePropertiesEx")) < looks + 5:
+            await vsphere.call(lambda: None, what="let others run")
+        assert not removing.done()
+        bench.faults()
+        assert await removing
+        assert bench.snapshots() == []
 
 
 async def test_a_making_that_is_cancelled_leaves_no_snapshot(

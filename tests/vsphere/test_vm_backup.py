@@ -130,9 +130,11 @@ async def test_full_and_incremental(backups: Backups) -> None:
 
 async def test_the_configuration_is_stored(backups: Backups) -> None:
     """Hardware, disks, networks, the files that can be read, and what is missing with the reason."""
+    folder = backups.bench.folders["ds1"] / "web"
+    (folder / "web.nvram").write_bytes(b"\0variables")
     (result,) = await backups.make("web")
     found = await backups.configuration(result.snapshot)
-    assert (found.name, found.level) == ("web", "file-system")
+    assert (found.name, found.level, found.nvram) == ("web", "file-system", b"\0variables")
     assert 'displayName = "web"\n' in str(found.vmx)
     assert [(disk["key"], disk["path"], disk["stored"]) for disk in found.disks] == [
         (2000, "[ds1] web/web.vmdk", True),
@@ -142,6 +144,11 @@ async def test_the_configuration_is_stored(backups: Backups) -> None:
     assert found.hardware["processors"] >= 1
     assert len(found.networks) == 1
     assert "changeTrackingEnabled" in found.data["config_xml"]
+    (folder / "web.nvram").unlink()
+    (later,) = await backups.make("web")
+    without = await backups.configuration(later.snapshot)
+    assert without.nvram is None
+    assert "nvram" in without.data["missing"]
     assert result.snapshot
     assert result.snapshot.tags == ("vm=web", "level=file-system")
     assert result.snapshot.source == result.machine.source
@@ -166,7 +173,7 @@ async def test_what_cannot_be_backed_up_is_told(backups: Backups) -> None:
     ]
     assert isinstance(db.error, NotPossibleError)
     assert "shared by several machines" in str(db.error)
-    assert [call.object for call in bench.calls("CreateSnapshot_Task")] == [web.machine.moref]
+    assert {call.object for call in bench.calls("CreateSnapshot_Task")} == {web.machine.moref}
     (partly,) = await backups.make("web", selection=Selection.parse(["all"], exclude_disks=["2000"]))
     assert "none of its disks" in str(partly.error)
     backups.assert_nothing_left()
@@ -174,10 +181,11 @@ async def test_what_cannot_be_backed_up_is_told(backups: Backups) -> None:
 
 async def test_a_machine_that_fails_stops_no_other(backups: Backups) -> None:
     """Its error is in its result."""
-    backups.bench.faults(fail_snapshot=2)
+    backups.bench.faults(fail_snapshot=-1)
     (failed,) = await backups.make("web")
     assert isinstance(failed.error, FaultError)
     assert failed.outcome == "failed"
+    backups.bench.faults()
     (done,) = await backups.make("db")
     assert (done.outcome, done.level) == ("done", "off")
     backups.assert_nothing_left()
@@ -208,6 +216,18 @@ async def test_tracking_is_switched_on_when_asked(backups: Backups) -> None:
     assert third.changes[2000].reason == "the last backup has no change id: changes were not tracked then"
     (fourth,) = await backups.make("web")
     assert fourth.changes[2000].reason is None
+
+
+async def test_tracking_that_begins_late_costs_no_second_full_backup(backups: Backups) -> None:
+    """A snapshot is made and removed before: the one that is backed up has change ids."""
+    backups.bench.faults(late_tracking=True)
+    (first,) = await backups.make("web")
+    assert first.snapshot
+    assert first.snapshot.disk("2000").change_id
+    (second,) = await backups.make("web")
+    assert second.changes[2000].reason is None
+    assert len(backups.bench.calls("CreateSnapshot_Task")) == 3
+    backups.assert_nothing_left()
 
 
 @pytest.mark.parametrize("trouble", ["reset", "grown", "fault", "lie", "all", "window", "allocated", "reverted"])
@@ -350,13 +370,14 @@ async def test_a_store_that_is_full_begins_nothing_more(backups: Backups, monkey
     )
     assert [result.outcome for result in results] == ["failed", "failed"]
     assert isinstance(results[0].error, StoreFullError)
-    assert len(backups.bench.calls("CreateSnapshot_Task")) == 1
+    assert len({call.object for call in backups.bench.calls("CreateSnapshot_Task")}) == 1
     backups.assert_nothing_left()
 
 
 async def test_a_snapshot_that_stays_is_told_and_cleaned_up(backups: Backups) -> None:
     """The backup itself is good; cleanup removes that snapshot, and no other one."""
     bench = backups.bench
+    await backups.make("web")
     bench.faults(fail_remove=1)
     (result,) = await backups.make("web")
     assert (result.outcome, len(result.left)) == ("partial", 1)
@@ -372,6 +393,17 @@ async def test_a_snapshot_that_stays_is_told_and_cleaned_up(backups: Backups) ->
     assert (report.snapshots, report.problems, report.running) == (["web"], [], [])
     assert bench.snapshots() == [theirs._moId]
     assert journals(backups.folder) == []
+
+
+async def test_the_snapshot_that_begins_tracking_is_no_exception(backups: Backups) -> None:
+    """It, too, is told when it stays."""
+    backups.bench.faults(fail_remove=1)
+    (result,) = await backups.make("web")
+    assert (result.outcome, len(result.left)) == ("partial", 1)
+    assert len(backups.bench.snapshots()) == 1
+    report = await cleanup(backups.vsphere, backups.vddk, journal=backups.folder)
+    assert report.snapshots == ["web"]
+    backups.assert_nothing_left()
 
 
 async def test_the_journal_of_another_vcenter_is_left_alone(backups: Backups, new_bench: Callable[..., Bench]) -> None:
@@ -391,7 +423,7 @@ async def test_killed_at_any_step_cleanup_leaves_nothing(
     new_bench: Callable[..., Bench], repository: Repository, tmp_path: Path
 ) -> None:
     """Before and after each line of the journal; then the next backup works, and has the guest's bytes."""
-    moments = [(line, after) for line in range(1, 8) for after in (False, True)]
+    moments = [*((line, False) for line in range(1, 12)), (2, True), (7, True), (11, True)]
     names = [f"vm{line}{'after' if after else 'before'}" for line, after in moments]
     bench = new_bench(*(Machine(name, (MIB,)) for name in names), hosts=1)
     folder = tmp_path / "journal"
