@@ -102,6 +102,8 @@ async def back_up(
     place: Place,
     mode: Literal["auto", "allocated", "full"],
     reporter_for: Callable[[int], BackupReporter],
+    *,
+    quiet: bool,
 ) -> int:
     """Back up the machines, tell, and return the exit status."""
     from asyncvddk.disks._library import Vddk  # noqa: PLC0415  (so that usage errors and --help need no library)
@@ -122,7 +124,7 @@ async def back_up(
                     json=place.json,
                 )
             with reporter_for(sum(len(selection.disks(machine)) for machine in found)) as reporter:
-                teller = MachineTeller(reporter, found, json=place.json)
+                teller = MachineTeller(reporter, found, json=place.json, quiet=quiet)
                 results = await back_up_machines(
                     vsphere,
                     vddk,
@@ -182,10 +184,13 @@ def _plan_facts(plan: MachinePlan) -> dict[str, object]:
 class MachineTeller:
     """A ``MachineObserver`` that tells of machines, and lets a ``BackupReporter`` tell of their disks."""
 
-    def __init__(self, reporter: BackupReporter, machines: Sequence[VirtualMachine], *, json: bool) -> None:
-        """Begin."""
+    def __init__(
+        self, reporter: BackupReporter, machines: Sequence[VirtualMachine], *, json: bool, quiet: bool
+    ) -> None:
+        """Begin; ``quiet``: only what went wrong is told."""
         self._reporter = reporter
         self._json = json
+        self._quiet = quiet
         names = Counter(machine.name for machine in machines)
         self._names = {
             machine.moref: machine.name if names[machine.name] == 1 else f"{machine.name} ({machine.moref})"
@@ -209,9 +214,9 @@ class MachineTeller:
         name = self._names[result.machine.moref]
         if result.error is not None:
             say(f"asyncvddk: {name}: {describe(result.error)}")
-        for line in _notes(result):
+        for line in (*(() if self._quiet else _notes(result)), *_left(result)):
             say(f"{name}: {line}")
-        if result.snapshot is not None:
+        if result.snapshot is not None and not self._quiet:
             say(f"{name}: {result.outcome}, snapshot {result.snapshot.id}, {_LEVELS.get(str(result.level), '')}")
 
     def summary(self, results: Sequence[MachineResult], seconds: float) -> None:
@@ -222,6 +227,8 @@ class MachineTeller:
         if self._json:
             counts = {name: outcomes[name] for name in ("done", "partial", "failed")}
             emit("summary", machines=len(results), **counts, read=read, stored=stored, seconds=round(seconds, 3))
+            return
+        if self._quiet:
             return
         bad = ", ".join(f"{outcomes[name]} {name}" for name in ("partial", "failed") if outcomes[name])
         machines = count_of(len(results), "machine") + (f" ({bad})" if bad else "")
@@ -265,7 +272,12 @@ def _notes(result: MachineResult) -> list[str]:
     ]
     if result.level_reason:
         notes.append(f"not quiesced: {result.level_reason}")
-    return notes + [f"left behind: {left}; asyncvddk cleanup removes it" for left in result.left]
+    return notes
+
+
+def _left(result: MachineResult) -> list[str]:
+    """Return what could not be removed."""
+    return [f"left behind: {left}; asyncvddk cleanup removes it" for left in result.left]
 
 
 def _facts(result: MachineResult) -> dict[str, object]:

@@ -310,7 +310,8 @@ def test_a_dry_run_says_what_would_be_done_and_does_nothing(
     assert ran.out.splitlines()[-1].startswith("1 of 2 machines would be backed up, ")
     assert at_bench.calls("CreateSnapshot_Task", "ReconfigVM_Task") == []
     assert command("snapshots", "--json", *place[:3]).events == []
-    assert command("backup", "--vm", "web", *place).status == 0
+    ran = command("backup", "--vm", "web", "--quiet", *place)
+    assert (ran.status, ran.out, ran.err) == (0, "", "")
     (plan,) = command("backup", "--vm", "web", "--dry-run", "--json", *place).events
     assert [disk["how"] for disk in plan["disks"]] == ["changes", "changes"]
     assert plan["parent"] is not None
