@@ -96,7 +96,7 @@ class Machines:
 MACHINES = Machines()
 
 
-async def back_up(
+async def back_up(  # noqa: PLR0913  (what the user asks for)
     wanted: Machines,
     server: Server,
     place: Place,
