@@ -11,6 +11,7 @@ from asyncvddk.vsphere._configuration import MachineConfiguration
 from asyncvddk.vsphere._inventory import machine, machines
 from asyncvddk.vsphere._machines import MachineSnapshot, Obstacle, VirtualMachine, VirtualMachineDisk
 from asyncvddk.vsphere._observer import MachineObserver
+from asyncvddk.vsphere._plan import DiskPlan, MachinePlan, plan_machines
 from asyncvddk.vsphere._results import MachineBackupOptions, MachineResult, Skipped
 from asyncvddk.vsphere._selection import DiskRule, MachineRule, Selection
 from asyncvddk.vsphere._session import About, VSphere
@@ -35,6 +36,7 @@ __all__ = [
     "CertificateError",
     "Changes",
     "CleanupReport",
+    "DiskPlan",
     "DiskRule",
     "FaultError",
     "JournalError",
@@ -42,6 +44,7 @@ __all__ = [
     "MachineBackupOptions",
     "MachineConfiguration",
     "MachineObserver",
+    "MachinePlan",
     "MachineResult",
     "MachineRule",
     "MachineSnapshot",
@@ -61,4 +64,5 @@ __all__ = [
     "cleanup",
     "machine",
     "machines",
+    "plan_machines",
 ]
