@@ -14,7 +14,7 @@ from asyncvddk.cli import _exit
 from asyncvddk.cli._backup_report import BackupJson
 from asyncvddk.cli._options import Flag
 from asyncvddk.cli._output import emit, say, tell
-from asyncvddk.cli._repository import table, when
+from asyncvddk.cli._repository import table
 from asyncvddk.cli._text import count_of, describe, format_seconds, format_size
 
 if TYPE_CHECKING:
@@ -107,7 +107,7 @@ async def back_up(  # noqa: PLR0913  (what the user asks for)
 ) -> int:
     """Back up the machines, tell, and return the exit status."""
     from asyncvddk.disks._library import Vddk  # noqa: PLC0415  (so that usage errors and --help need no library)
-    from asyncvddk.vsphere import Budget, BudgetLimits, back_up_machines, machines, plan_backup  # noqa: PLC0415
+    from asyncvddk.vsphere import Budget, BudgetLimits, back_up_machines, machines, plan_machines  # noqa: PLC0415
 
     if wanted.disks_per_host < 1:
         raise CycloptsError(msg="--disks-per-host takes a number from 1 on")
@@ -120,7 +120,7 @@ async def back_up(  # noqa: PLR0913  (what the user asks for)
         async with place.opened(read_only=wanted.dry_run) as repository:
             if wanted.dry_run:
                 return _plan(
-                    await plan_backup(repository, found, selection=selection, options=wanted.options(mode)),
+                    await plan_machines(repository, found, selection=selection, options=wanted.options(mode)),
                     json=place.json,
                 )
             with reporter_for(sum(len(selection.disks(machine)) for machine in found)) as reporter:
@@ -148,35 +148,52 @@ def _plan(plans: Sequence[MachinePlan], *, json: bool) -> int:
         for plan in plans:
             emit("plan", **_plan_facts(plan))
     else:
-        table(("MACHINE", "LAST BACKUP", "DISKS", "READ AT MOST", "HOW"), map(_plan_row, plans))
+        table(("MACHINE", "DISKS", "READ ABOUT", "AT MOST", "TRACKING", "SNAPSHOT"), map(_plan_row, plans))
         for plan in plans:
-            notes = [f"{one.disk.label} is left out: {one.reason}" for one in plan.skipped]
-            notes += [f"{one.disk.label} would be read whole: {one.reason}" for one in plan.disks if one.reason]
-            for line in notes if plan.parent is not None or plan.skipped else ():
+            for line in _plan_notes(plan):
                 tell(f"{plan.machine.name}: {line}")
-        most = format_size(sum(plan.most for plan in plans))
-        backed_up = sum(plan.reason is None for plan in plans)
+        expected = format_size(sum(plan.expected for plan in plans))
+        most = format_size(sum(plan.at_most for plan in plans))
+        would = sum(plan.reason is None for plan in plans)
         tell(
-            f"{backed_up} of {count_of(len(plans), 'machine')} would be backed up, {most} read at most; nothing is done"
+            f"{would} of {count_of(len(plans), 'machine')} would be backed up, about {expected} read, {most} at most; "
+            "nothing is done"
         )
     return _exit.DONE if any(plan.reason is None for plan in plans) else _exit.FAILED
 
 
 def _plan_row(plan: MachinePlan) -> tuple[str, ...]:
-    last = when(plan.parent.time) if plan.parent else "-"
-    how = f"not: {plan.reason}" if plan.reason else ", ".join(plan.steps)
-    return (plan.machine.path, last, str(len(plan.disks)), format_size(plan.most), how)
+    if plan.reason:
+        return (plan.machine.path, "0", "-", "-", "-", f"none: {plan.reason}")
+    sizes = format_size(plan.expected), format_size(plan.at_most)
+    return (plan.machine.path, str(len(plan.disks)), *sizes, plan.tracking, "quiesced" if plan.quiesced else "plain")
+
+
+def _plan_notes(plan: MachinePlan) -> list[str]:
+    """Return what a reader should know of it."""
+    notes = [f"{one.disk.label} is left out: {one.reason}" for one in plan.skipped]
+    if plan.foreign_snapshots:
+        notes.append(f"it has {count_of(plan.foreign_snapshots, 'snapshot')} already, which stay")
+    if plan.parent is not None:
+        notes += [f"{one.disk.label} would be read whole: {one.reason}" for one in plan.disks if one.reason]
+    return notes
 
 
 def _plan_facts(plan: MachinePlan) -> dict[str, object]:
     return {
         "path": plan.machine.path,
         "moref": plan.machine.moref,
-        "parent": plan.parent.id if plan.parent else None,
-        "most": plan.most,
         "reason": plan.reason,
-        "steps": list(plan.steps),
-        "disks": [{"key": one.disk.key, "how": one.how, "reason": one.reason, "most": one.most} for one in plan.disks],
+        "parent": plan.parent,
+        "tracking": plan.tracking,
+        "quiesced": plan.quiesced,
+        "foreign_snapshots": plan.foreign_snapshots,
+        "expected": plan.expected,
+        "at_most": plan.at_most,
+        "disks": [
+            {"key": one.disk.key, "mode": one.mode, "reason": one.reason, "at_most": one.at_most, "last": one.last}
+            for one in plan.disks
+        ],
         "skipped": [{"key": one.disk.key, "label": one.disk.label, "reason": one.reason} for one in plan.skipped],
     }
 

@@ -12,7 +12,7 @@ from asyncvddk.vsphere._inventory import machine, machines
 from asyncvddk.vsphere._machines import MachineSnapshot, Obstacle, VirtualMachine, VirtualMachineDisk
 from asyncvddk.vsphere._new_machine import NewMachine, restore_as_new
 from asyncvddk.vsphere._observer import MachineObserver
-from asyncvddk.vsphere._plan import DiskPlan, MachinePlan, plan_backup
+from asyncvddk.vsphere._plan import DiskPlan, MachinePlan, plan_machines
 from asyncvddk.vsphere._restoring import DiskPair, RestoredDisk, pair_disks, restore_disks
 from asyncvddk.vsphere._results import MachineBackupOptions, MachineResult, Skipped
 from asyncvddk.vsphere._selection import DiskRule, MachineRule, Selection
@@ -70,7 +70,7 @@ __all__ = [
     "machine",
     "machines",
     "pair_disks",
-    "plan_backup",
+    "plan_machines",
     "restore_as_new",
     "restore_disks",
 ]

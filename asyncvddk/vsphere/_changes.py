@@ -83,11 +83,11 @@ def since(base: DiskEntry | None, disk: VirtualMachineDisk) -> tuple[str | None,
     """
     if base is None:
         return None, "no earlier backup of this disk"
-    reason = another_disk(base, disk) or _other_tracking(base.change_id, disk.change_id)
+    reason = _another_disk(base, disk) or _other_tracking(base.change_id, disk.change_id)
     return (None, reason) if reason else (base.change_id, None)
 
 
-def another_disk(base: DiskEntry, disk: VirtualMachineDisk) -> str | None:
+def _another_disk(base: DiskEntry, disk: VirtualMachineDisk) -> str | None:
     """Return why a disk is not the one that was backed up, None if it is."""
     if disk.uuid is None or base.uuid != disk.uuid:
         return "it is another disk than in the last backup"

@@ -7,11 +7,14 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from asyncvddk import RetryPolicy, Secret, Vddk
+from asyncvddk.repository import Repository
 from asyncvddk.vsphere import VSphere
 from tests.fix_vsphere import PASSWORD, USER
+from tests.vsphere.backups import CHUNK, Backups
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
+    from pathlib import Path
 
     from tests.fix_vsphere import Bench
 
@@ -42,3 +45,17 @@ async def vddk(bench: Bench) -> AsyncIterator[Vddk]:
     """Return the library, which plays the bench's hosts."""
     async with Vddk(config=bench.library()) as library:
         yield library
+
+
+@pytest.fixture
+async def repository(tmp_path: Path) -> AsyncIterator[Repository]:
+    """Return a repository with small chunks."""
+    await Repository.init(tmp_path / "repository", password=None, chunk_size=CHUNK)
+    async with Repository.open(tmp_path / "repository", password=None, cache="") as opened:
+        yield opened
+
+
+@pytest.fixture
+def backups(bench: Bench, vsphere: VSphere, vddk: Vddk, repository: Repository, tmp_path: Path) -> Backups:
+    """Return what makes backups of the bench's two machines."""
+    return Backups(bench, vsphere, vddk, repository, tmp_path / "journal")

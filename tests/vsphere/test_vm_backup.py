@@ -15,17 +15,16 @@ import pytest
 from asyncvddk import Secret, Vddk
 from asyncvddk.backup import BackupOptions
 from asyncvddk.repository import Repository, StoreFullError
+from asyncvddk.testing import Fail
 from asyncvddk.vsphere import (
     Budget,
     BudgetLimits,
     FaultError,
-    MachineBackupOptions,
     MachineConfiguration,
     MachineResult,
     NotPossibleError,
     Obstacle,
     Selection,
-    VSphere,
     back_up_machines,
     cleanup,
     machines,
@@ -33,80 +32,16 @@ from asyncvddk.vsphere import (
 from asyncvddk.vsphere._journal import journals
 from asyncvddk.vsphere._vim import vim
 from tests.fix_vsphere import MIB, PASSWORD, USER, Machine
+from tests.vsphere.backups import CHUNK, Backups
 from tests.vsphere.conftest import session_at
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable
+    from collections.abc import Callable
     from pathlib import Path
 
     from asyncvddk.backup import BackupObserver
-    from asyncvddk.repository import Snapshot
     from asyncvddk.vsphere import VirtualMachine
     from tests.fix_vsphere import Bench
-
-CHUNK = 1 << 18
-
-
-@pytest.fixture
-async def repository(tmp_path: Path) -> AsyncIterator[Repository]:
-    """Return a repository with small chunks."""
-    await Repository.init(tmp_path / "repository", password=None, chunk_size=CHUNK)
-    async with Repository.open(tmp_path / "repository", password=None, cache="") as opened:
-        yield opened
-
-
-class Backups:
-    """Makes backups at a bench, and looks at what they leave."""
-
-    def __init__(self, bench: Bench, vsphere: VSphere, vddk: Vddk, repository: Repository, folder: Path) -> None:
-        """Take all that a backup needs."""
-        self.bench, self.vsphere, self.vddk, self.repository, self.folder = bench, vsphere, vddk, repository, folder
-
-    async def make(self, *names: str, observer: Any = None, **options: Any) -> list[MachineResult]:  # noqa: ANN401
-        """Back up machines by name, or all."""
-        rules = options.pop("selection", None)
-        chosen = [one for one in await machines(self.vsphere) if not names or one.name in names]
-        return await back_up_machines(
-            self.vsphere,
-            self.vddk,
-            self.repository,
-            chosen,
-            selection=rules,
-            options=MachineBackupOptions(**options),
-            journal=self.folder,
-            observer=observer,
-        )
-
-    async def stored(self, snapshot: Snapshot | None, key: int = 2000) -> bytes:
-        """Return a disk of a snapshot, whole."""
-        assert snapshot
-        async with await self.repository.open_disk(snapshot, str(key)) as disk:
-            return await disk.read_at(0, disk.size)
-
-    async def configuration(self, snapshot: Snapshot | None) -> MachineConfiguration:
-        """Return the configuration that was stored."""
-        assert snapshot
-        assert snapshot.config
-        return MachineConfiguration.read(await self.repository.blob(snapshot.config))
-
-    async def write(self, name: str, offset: int, data: bytes, *, key: int = 2000) -> None:
-        """Write as the guest."""
-        await self.bench.guest_writes(self.vddk, self.bench.machines[name], offset, data, key=key)
-
-    def guest(self, name: str, key: int = 2000) -> bytes:
-        """Return a disk as the guest sees it."""
-        return self.bench.guest_reads(self.bench.machines[name], key)
-
-    def assert_nothing_left(self) -> None:
-        """Neither a snapshot nor a journal; each snapshot that was made was removed, and no other."""
-        assert self.bench.snapshots() == []
-        assert journals(self.folder) == []
-
-
-@pytest.fixture
-def backups(bench: Bench, vsphere: VSphere, vddk: Vddk, repository: Repository, tmp_path: Path) -> Backups:
-    """Return what makes backups of the bench's two machines."""
-    return Backups(bench, vsphere, vddk, repository, tmp_path / "journal")
 
 
 async def test_full_and_incremental(backups: Backups) -> None:
@@ -237,7 +172,8 @@ async def test_changes_that_cannot_be_known_lead_to_reading_all(backups: Backups
     await backups.make("web")
     for number in range(4):
         await backups.write("web", number * MIB + 5, bytes([number + 1]) * 300_000)
-    expected, options = "", {}
+    expected = ""
+    options: dict[str, Any] = {}
     match trouble:
         case "reset":
             backups.bench.reset_tracking(web)
@@ -372,6 +308,24 @@ async def test_a_store_that_is_full_begins_nothing_more(backups: Backups, monkey
     assert isinstance(results[0].error, StoreFullError)
     assert len({call.object for call in backups.bench.calls("CreateSnapshot_Task")}) == 1
     backups.assert_nothing_left()
+
+
+async def test_many_machines_keep_the_budget(
+    new_bench: Callable[..., Bench], repository: Repository, tmp_path: Path
+) -> None:
+    """All are done, and no place had more at once than it bears; a host that is short is asked again, for less."""
+    bench = new_bench(*(Machine(f"m{number}", (MIB,) * 3, host=number % 3) for number in range(9)), hosts=3)
+    short = ",".join(Fail("Open", 2, call=call).rule for call in (2, 3, 11))
+    budget = Budget(BudgetLimits(per_host=2, per_host_most=2, machines_per_host=2, total=5))
+    async with session_at(bench) as vsphere, Vddk(config=bench.library(**{"openEngine.fail": short})) as vddk:
+        many = Backups(bench, vsphere, vddk, repository, tmp_path / "journal")
+        results = await many.make(budget=budget, retry=None)
+        assert [result.outcome for result in results] == ["done"] * 9
+        for place, peak in budget.peak.items():
+            assert peak <= {"total": 5, "vcenter": 32, "datastore": 8}.get(place[0], 2)
+        assert budget.peak["total", ""] > 2
+        assert budget.used == {}
+        many.assert_nothing_left()
 
 
 async def test_a_snapshot_that_stays_is_told_and_cleaned_up(backups: Backups) -> None:
