@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import http.client
 import ssl
+from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -65,6 +66,18 @@ def test_a_task_is_held(bench: Bench) -> None:
         WaitForTask(task)
         WaitForTask(other)
         assert sorted(bench.snapshots()) == sorted([task.info.result._moId, other.info.result._moId])
+
+
+def test_each_session_is_told_of_its_task(bench: Bench) -> None:
+    """Of several that wait at the same time."""
+    with session(bench) as one, session(bench) as two, ThreadPoolExecutor() as pool:
+        bench.faults(hold="all")
+        tasks = [snapshot_later(machine(one, bench, "web")), snapshot_later(machine(two, bench, "db"))]
+        waiting = [pool.submit(WaitForTask, task, si=client) for task, client in zip(tasks, (one, two), strict=True)]
+        while len(bench.calls("WaitForUpdates")) < 4:  # both have looked, and wait for what changes
+            pass
+        bench.faults()
+        assert [future.result() for future in waiting] == ["success", "success"]
 
 
 def snapshot_later(vm: Any) -> Any:  # noqa: ANN401  (pyVmomi's objects have no types)
