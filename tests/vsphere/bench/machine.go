@@ -151,6 +151,9 @@ func independent(d *types.VirtualDisk) bool {
 
 // ReconfigVMTask is the simulator's; the disks follow.
 func (m *machine) ReconfigVMTask(ctx *simulator.Context, req *types.ReconfigVM_Task) soap.HasFault {
+	if fault := m.allowed("ReconfigVM_Task"); fault != nil {
+		return &methods.ReconfigVM_TaskBody{Fault_: simulator.Fault("", fault)}
+	}
 	task := m.start("reconfigVM", func() (types.AnyType, types.BaseMethodFault) {
 		body := m.VirtualMachine.ReconfigVMTask(ctx, req).(*methods.ReconfigVM_TaskBody)
 		inner := simulator.Map.Get(body.Res.Returnval).(*simulator.Task)
