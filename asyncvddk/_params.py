@@ -92,7 +92,7 @@ class ConnectParams:
         if sum(spec is not None for spec in (self.vmx_spec, self.storage_object, self.datastore)) != 1:
             raise ValueError("give exactly one of vmx_spec (as 'moref=vm-16'), storage_object and datastore")
         if self.thumbprint is not None:
-            object.__setattr__(self, "thumbprint", _normal_thumbprint(self.thumbprint))
+            object.__setattr__(self, "thumbprint", normal_thumbprint(self.thumbprint))
         for name, port in (("port", self.port), ("nfc_port", self.nfc_port)):
             if not 0 <= port < 1 << 16:
                 raise ValueError(f"{name}={port}: a TCP port lies in 0..65535 (0: the library's default)")
@@ -104,7 +104,7 @@ class ConnectParams:
                 secret.wipe()
 
 
-def _normal_thumbprint(text: str) -> str:
+def normal_thumbprint(text: str) -> str:
     """Return a thumbprint as capital pairs with colons. Raises ValueError: it is none."""
     digits = text.strip().replace(":", "").upper()
     if not _THUMBPRINT.fullmatch(digits):

@@ -23,6 +23,7 @@ PACKAGE = ROOT / "asyncvddk"
 
 LAYERS = (
     ("cli", "__main__"),
+    ("vsphere",),
     ("backup",),
     ("copy", "testing"),
     ("repository",),
@@ -30,7 +31,7 @@ LAYERS = (
     ("disks",),
     ("threads",),
     ("native",),
-    ("errors", "models", "_params", "_config", "_secret", "_codes", "_events", "_version"),
+    ("errors", "models", "_params", "_config", "_secret", "_health", "_codes", "_events", "_version"),
 )
 """Top first. A module may import its own layer and those below."""
 
@@ -172,6 +173,7 @@ def test_third_party_imports_are_declared_where_they_are_used() -> None:
     always = requirement_names(project["dependencies"]) | set(sys.stdlib_module_names) | {"asyncvddk"}
     extras = {extra: requirement_names(names) for extra, names in project["optional-dependencies"].items()}
     extras |= {"engine": {"hatchling"}, "testing": {"pytest"}}  # who loads the plugin has pytest
+    extras["vsphere"] |= {"pyVmomi"}  # that is how pyvmomi is imported
     extras["repository"] = extras["backup"] | {"compression"}  # of newer standard libraries
     stray = {
         f"{name}: {top}"
@@ -186,10 +188,10 @@ def test_package_is_imported_without_the_extras() -> None:
     """``import asyncvddk`` works where no extra is installed, and does not load the command line."""
     script = """
         import sys
-        extras = ("cyclopts", "rich", "backports", "blake3", "cryptography", "msgspec", "numpy", "obstore")
+        extras = ("cyclopts", "rich", "backports", "blake3", "cryptography", "msgspec", "numpy", "obstore", "pyVmomi")
         sys.modules.update(dict.fromkeys(extras))
         import asyncvddk
-        above = ("asyncvddk.cli", "asyncvddk.copy", "asyncvddk.repository")
+        above = ("asyncvddk.cli", "asyncvddk.copy", "asyncvddk.repository", "asyncvddk.vsphere")
         assert not [name for name in sys.modules if name.startswith(above)]
     """
     subprocess.run([sys.executable, "-c", textwrap.dedent(script)], cwd=ROOT, check=True)

@@ -14,6 +14,7 @@ from asyncvddk.backup._disk import BackupDisk
 from asyncvddk.backup._image import RawImage
 from asyncvddk.backup._state import files_state
 from asyncvddk.copy import extents_among, files_of, is_vmdk, refuse_unreadable
+from asyncvddk.disks._access import DEFAULT_IDENTITY
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterable, Sequence
@@ -68,6 +69,7 @@ def remote_disk(  # noqa: PLR0913  (each is a fact of its own)
     snapshot: str | None = None,
     transport_modes: Sequence[str] | None = None,
     retry: RetryPolicy | None = None,
+    identity: str | None = DEFAULT_IDENTITY,
     key: str | None = None,
     uuid: str | None = None,
     change_id: str | None = None,
@@ -75,12 +77,18 @@ def remote_disk(  # noqa: PLR0913  (each is a fact of its own)
 ) -> BackupDisk:
     """Return a disk of a server to back up, as ``[datastore] vm/vm.vmdk``; ``key`` is the path unless given.
 
-    It is read from ``snapshot`` (the reference of one of the machine). ``transport_modes`` and ``retry`` as for
-    ``Vddk.open_disk``. ``uuid``, ``change_id`` and ``changed``: see ``BackupDisk``. The limit of disks of one host
-    counts by ``params.server``. Opening it raises a NativeError.
+    It is read from ``snapshot`` (the reference of one of the machine). ``transport_modes``, ``retry`` and ``identity``
+    (of the access lock) as for ``Vddk.open_disk``. ``uuid``, ``change_id`` and ``changed``: see ``BackupDisk``. The
+    limit of disks of one host counts by ``params.server``. Opening it raises a NativeError.
     """
     opened = partial(
-        vddk.open_disk, path, params=params, snapshot=snapshot, transport_modes=transport_modes, retry=retry
+        vddk.open_disk,
+        path,
+        params=params,
+        snapshot=snapshot,
+        transport_modes=transport_modes,
+        retry=retry,
+        identity=identity,
     )
     return BackupDisk(
         key=path if key is None else key,

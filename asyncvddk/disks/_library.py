@@ -346,7 +346,7 @@ class Vddk:
         flags: OpenFlags = OpenFlags.NONE,
         snapshot: str | None = None,
         transport_modes: Sequence[str] | None = None,
-        identity: str = DEFAULT_IDENTITY,
+        identity: str | None = DEFAULT_IDENTITY,
         end_stale_lock: bool = False,
         call_timeout_s: float | None = None,
         retry: None = None,
@@ -362,7 +362,7 @@ class Vddk:
         flags: OpenFlags = OpenFlags.NONE,
         snapshot: str | None = None,
         transport_modes: Sequence[str] | None = None,
-        identity: str = DEFAULT_IDENTITY,
+        identity: str | None = DEFAULT_IDENTITY,
         end_stale_lock: bool = False,
         call_timeout_s: float | None = None,
         retry: RetryPolicy,
@@ -377,7 +377,7 @@ class Vddk:
         flags: OpenFlags = OpenFlags.NONE,
         snapshot: str | None = None,
         transport_modes: Sequence[str] | None = None,
-        identity: str = DEFAULT_IDENTITY,
+        identity: str | None = DEFAULT_IDENTITY,
         end_stale_lock: bool = False,
         call_timeout_s: float | None = None,
         retry: RetryPolicy | None = None,
@@ -385,22 +385,29 @@ class Vddk:
         """Open one disk with all that it needs: access lock (on a server), connection, disk.
 
         When a step fails, or the caller is cancelled, the steps before it are undone in reverse order. Closing the
-        disk closes everything. Arguments and errors: as ``access``, ``connect`` and ``Connection.open``.
+        disk closes everything. Arguments and errors: as ``access``, ``connect`` and ``Connection.open``. ``identity``
+        None: no access lock, because the caller holds one for all disks of the machine.
 
         With ``retry`` the result is a RetryingDisk: opening and reading are tried again as the policy says, over a new
         connection if it allows that.
         """
         self._in_use("open_disk")
-        if params is not None:
-            checked_identity(identity, end_stale_lock=end_stale_lock)
         limit = self._limit(call_timeout_s)
-        lock = functools.partial(
-            self.access, identity=identity, end_stale_lock=end_stale_lock, call_timeout_s=limit, retry=retry
-        )
+        lock = None
+        if params is not None and identity is not None:
+            checked_identity(identity, end_stale_lock=end_stale_lock)
+            lock = functools.partial(
+                self.access,
+                params,
+                identity,
+                end_stale_lock=end_stale_lock,
+                call_timeout_s=limit,
+                retry=retry,
+            )
         one = OneDisk(
             path,
             flags | (OpenFlags.READ_ONLY if read_only else OpenFlags.NONE),
-            functools.partial(lock, params) if params is not None else None,
+            lock,
             functools.partial(
                 self.connect,
                 params,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 from typing import TYPE_CHECKING
 
 import pytest
@@ -34,6 +35,16 @@ async def test_lock_of_somebody_is_never_ended_by_default(stub: Stub) -> None:
         with pytest.raises(AccessLockedError):
             await vddk.open_disk("[ds] vm/disk.vmdk", params=PARAMS)
     assert stub.calls("EndAccess") == 0
+
+
+async def test_who_holds_the_lock_opens_disks_without_another(stub: Stub) -> None:
+    """One ``access`` for all disks of a machine: a second lock would be refused."""
+    async with Vddk(stub.root) as vddk, vddk.access(PARAMS, "nightly"):
+        for retry in (None, RetryPolicy()):
+            opening = functools.partial(vddk.open_disk, "[ds] vm/disk.vmdk", params=PARAMS, identity=None)
+            async with opening(retry=retry) if retry else opening():
+                pass
+    assert (stub.calls("PrepareForAccess"), stub.calls("EndAccess")) == (1, 1)
 
 
 async def test_lock_of_somebody_is_not_ended_by_a_cancelled_preparation(stub: Stub) -> None:

@@ -1,0 +1,427 @@
+"""Backups of machines at the bench: what comes back is what the guest had, and nothing is left behind."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import random
+import sys
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+import anyio
+import pytest
+
+from asyncvddk import Secret, Vddk
+from asyncvddk.backup import BackupOptions
+from asyncvddk.repository import Repository, StoreFullError
+from asyncvddk.vsphere import (
+    Budget,
+    BudgetLimits,
+    FaultError,
+    MachineBackupOptions,
+    MachineConfiguration,
+    MachineResult,
+    NotPossibleError,
+    Obstacle,
+    Selection,
+    VSphere,
+    back_up_machines,
+    cleanup,
+    machines,
+)
+from asyncvddk.vsphere._journal import journals
+from asyncvddk.vsphere._vim import vim
+from tests.fix_vsphere import MIB, PASSWORD, USER, Machine
+from tests.vsphere.conftest import session_at
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Callable
+    from pathlib import Path
+
+    from asyncvddk.backup import BackupObserver
+    from asyncvddk.repository import Snapshot
+    from asyncvddk.vsphere import VirtualMachine
+    from tests.fix_vsphere import Bench
+
+CHUNK = 1 << 18
+
+
+@pytest.fixture
+async def repository(tmp_path: Path) -> AsyncIterator[Repository]:
+    """Return a repository with small chunks."""
+    await Repository.init(tmp_path / "repository", password=None, chunk_size=CHUNK)
+    async with Repository.open(tmp_path / "repository", password=None, cache="") as opened:
+        yield opened
+
+
+class Backups:
+    """Makes backups at a bench, and looks at what they leave."""
+
+    def __init__(self, bench: Bench, vsphere: VSphere, vddk: Vddk, repository: Repository, folder: Path) -> None:
+        """Take all that a backup needs."""
+        self.bench, self.vsphere, self.vddk, self.repository, self.folder = bench, vsphere, vddk, repository, folder
+
+    async def make(self, *names: str, observer: Any = None, **options: Any) -> list[MachineResult]:  # noqa: ANN401
+        """Back up machines by name, or all."""
+        rules = options.pop("selection", None)
+        chosen = [one for one in await machines(self.vsphere) if not names or one.name in names]
+        return await back_up_machines(
+            self.vsphere,
+            self.vddk,
+            self.repository,
+            chosen,
+            selection=rules,
+            options=MachineBackupOptions(**options),
+            journal=self.folder,
+            observer=observer,
+        )
+
+    async def stored(self, snapshot: Snapshot | None, key: int = 2000) -> bytes:
+        """Return a disk of a snapshot, whole."""
+        assert snapshot
+        async with await self.repository.open_disk(snapshot, str(key)) as disk:
+            return await disk.read_at(0, disk.size)
+
+    async def configuration(self, snapshot: Snapshot | None) -> MachineConfiguration:
+        """Return the configuration that was stored."""
+        assert snapshot
+        assert snapshot.config
+        return MachineConfiguration.read(await self.repository.blob(snapshot.config))
+
+    async def write(self, name: str, offset: int, data: bytes, *, key: int = 2000) -> None:
+        """Write as the guest."""
+        await self.bench.guest_writes(self.vddk, self.bench.machines[name], offset, data, key=key)
+
+    def guest(self, name: str, key: int = 2000) -> bytes:
+        """Return a disk as the guest sees it."""
+        return self.bench.guest_reads(self.bench.machines[name], key)
+
+    def assert_nothing_left(self) -> None:
+        """Neither a snapshot nor a journal; each snapshot that was made was removed, and no other."""
+        assert self.bench.snapshots() == []
+        assert journals(self.folder) == []
+
+
+@pytest.fixture
+def backups(bench: Bench, vsphere: VSphere, vddk: Vddk, repository: Repository, tmp_path: Path) -> Backups:
+    """Return what makes backups of the bench's two machines."""
+    return Backups(bench, vsphere, vddk, repository, tmp_path / "journal")
+
+
+async def test_full_and_incremental(backups: Backups) -> None:
+    """The first one reads what is allocated, the next one what changed; both come back as the guest had them."""
+    await backups.write("web", 70_000, b"first")
+    before = backups.guest("web")
+    _, first = await backups.make()
+    assert (first.machine.name, first.outcome, first.level) == ("web", "done", "file-system")
+    assert first.changes[2000].reason == "no earlier backup of this disk"
+    await backups.write("web", 3 * MIB, b"second")
+    (second,) = await backups.make("web")
+    assert second.snapshot
+    assert (second.changes[2000].reason, second.changes[2000].size) == (None, 65536)
+    entry = second.snapshot.disk("2000")
+    assert (entry.mode, entry.stats.new, entry.mistrusted) == ("changed", CHUNK, False)
+    assert await backups.stored(first.snapshot) == before
+    for key in (2000, 2001):
+        assert await backups.stored(second.snapshot, key) == backups.guest("web", key)
+    backups.assert_nothing_left()
+
+
+async def test_the_configuration_is_stored(backups: Backups) -> None:
+    """Hardware, disks, networks, the files that can be read, and what is missing with the reason."""
+    folder = backups.bench.folders["ds1"] / "web"
+    (folder / "web.vmx").write_text('displayName = "web"\n')
+    (result,) = await backups.make("web")
+    found = await backups.configuration(result.snapshot)
+    assert (found.name, found.level, found.vmx) == ("web", "file-system", 'displayName = "web"\n')
+    assert [(disk["key"], disk["path"], disk["stored"]) for disk in found.disks] == [
+        (2000, "[ds1] web/web.vmdk", True),
+        (2001, "[ds1] web/web_1.vmdk", True),
+    ]
+    assert [one["name"] for one in found.controllers] == ["scsi0"]
+    assert found.hardware["processors"] >= 1
+    assert len(found.networks) == 1
+    assert "changeTrackingEnabled" in found.data["config_xml"]
+    assert found.nvram is None or found.nvram
+    assert result.snapshot
+    assert result.snapshot.tags == ("vm=web", "level=file-system")
+    assert result.snapshot.source == result.machine.source
+    for wrong in (b"", b"[]", b'{"format": 2}'):
+        with pytest.raises(ValueError, match="no configuration"):
+            MachineConfiguration.read(wrong)
+
+
+async def test_what_cannot_be_backed_up_is_told(backups: Backups) -> None:
+    """A disk with its reason, in the result and in the configuration; a machine, before anything is done to it."""
+    bench = backups.bench
+    bench.set_mode(bench.machines["web"], "independent_persistent", key=2001)
+    bench.set_mode(bench.machines["db"], "persistent", sharing="sharingMultiWriter")
+    bench.forget_calls()
+    db, web = await backups.make()
+    assert [(one.disk.key, one.reason) for one in web.skipped] == [(2001, Obstacle.INDEPENDENT.value)]
+    assert (web.outcome, [disk.key for disk in (web.snapshot.disks if web.snapshot else ())]) == ("done", ["2000"])
+    found = await backups.configuration(web.snapshot)
+    assert [(disk["stored"], disk["reason"]) for disk in found.disks] == [
+        (True, None),
+        (False, Obstacle.INDEPENDENT.value),
+    ]
+    assert isinstance(db.error, NotPossibleError)
+    assert "shared by several machines" in str(db.error)
+    assert [call.object for call in bench.calls("CreateSnapshot_Task")] == [web.machine.moref]
+    (partly,) = await backups.make("web", selection=Selection.parse(["all"], exclude_disks=["2000"]))
+    assert "none of its disks" in str(partly.error)
+    backups.assert_nothing_left()
+
+
+async def test_a_machine_that_fails_stops_no_other(backups: Backups) -> None:
+    """Its error is in its result."""
+    backups.bench.faults(fail_snapshot=2)
+    (failed,) = await backups.make("web")
+    assert isinstance(failed.error, FaultError)
+    assert failed.outcome == "failed"
+    (done,) = await backups.make("db")
+    assert (done.outcome, done.level) == ("done", "off")
+    backups.assert_nothing_left()
+    with pytest.raises(ValueError, match="twice"):
+        await back_up_machines(
+            backups.vsphere, backups.vddk, backups.repository, [done.machine, done.machine], journal=backups.folder
+        )
+
+
+async def test_tracking_is_switched_on_when_asked(backups: Backups) -> None:
+    """Not with foreign snapshots; then, and when nobody asks, all is read each time."""
+    (result,) = await backups.make("web", enable_tracking=False)
+    assert backups.bench.calls("ReconfigVM_Task") == []
+    assert result.snapshot
+    assert result.snapshot.disk("2000").change_id is None
+    vm = backups.vsphere.managed(vim.VirtualMachine, result.machine.moref)
+    theirs = await backups.vsphere.task(
+        lambda: vm.CreateSnapshot_Task(name="theirs", description="", memory=False, quiesce=False), what="theirs"
+    )
+    await backups.make("web")
+    assert backups.bench.calls("ReconfigVM_Task") == []
+    assert backups.bench.snapshots() == [theirs._moId]
+    await backups.vsphere.task(lambda: theirs.RemoveSnapshot_Task(removeChildren=False), what="remove")
+    (third,) = await backups.make("web")
+    assert len(backups.bench.calls("ReconfigVM_Task")) == 1
+    assert third.snapshot
+    assert third.snapshot.disk("2000").change_id
+    assert third.changes[2000].reason == "the last backup has no change id: changes were not tracked then"
+    (fourth,) = await backups.make("web")
+    assert fourth.changes[2000].reason is None
+
+
+@pytest.mark.parametrize("trouble", ["reset", "grown", "fault", "lie", "all", "window", "allocated", "reverted"])
+async def test_changes_that_cannot_be_known_lead_to_reading_all(backups: Backups, trouble: str) -> None:
+    """And the backup is right, with the reason told."""
+    web = backups.bench.machines["web"]
+    await backups.make("web")
+    for number in range(4):
+        await backups.write("web", number * MIB + 5, bytes([number + 1]) * 300_000)
+    expected, options = "", {}
+    match trouble:
+        case "reset":
+            backups.bench.reset_tracking(web)
+            expected = "begun anew"
+        case "grown":
+            backups.bench.grow(web, 6 * MIB)
+            expected = "size changed"
+        case "fault":
+            backups.bench.faults(query="fault")
+            expected = "cannot tell"
+        case "allocated":
+            options = {"backup": BackupOptions(mode="allocated")}
+            expected = "mode allocated"
+        case "window":
+            backups.bench.faults(window=200_000, gaps=True)
+        case "reverted":
+            (entry,) = await backups.make("web")
+            backups.bench.reset_tracking(web)
+            assert entry.snapshot
+            expected = "begun anew"
+        case _:
+            backups.bench.faults(query=trouble)
+    (result,) = await backups.make("web", **options)
+    assert expected in str(result.changes[2000].reason)
+    if trouble != "lie":  # that one only the guard finds, by chance
+        assert await backups.stored(result.snapshot) == backups.guest("web")
+    backups.assert_nothing_left()
+
+
+async def test_every_generation_is_right_whatever_goes_wrong(backups: Backups) -> None:
+    """Random writes and random troubles: a backup equals the guest's bytes, or fails with a reason."""
+    chance = random.Random(11)
+    web, made = backups.bench.machines["web"], 0
+    for _ in range(14):
+        for key, size in ((2000, 4 * MIB), (2001, MIB)):
+            for _ in range(chance.randrange(3)):
+                start = chance.randrange(size)
+                data = chance.randbytes(min(chance.randrange(1, 200_000), size - start))
+                await backups.write("web", start, data if chance.random() < 0.7 else bytes(len(data)), key=key)
+        troubles: dict[str, Any] = chance.choice(
+            [{}, {}, {"fail_snapshot": 1}, {"fail_quiesce": 1}, {"task_in_progress": 2}, {"query": "fault"}]
+        )
+        backups.bench.faults(**troubles, window=chance.choice([0, 65536, 300_000]), gaps=chance.random() < 0.5)
+        if chance.random() < 0.2:
+            backups.bench.expire_sessions()
+        if chance.random() < 0.1:
+            backups.bench.reset_tracking(web)
+        (result,) = await backups.make("web", quiesce=chance.choice(["try", "always", "never"]))
+        backups.assert_nothing_left()
+        if result.snapshot is None:
+            assert str(result.error)
+            continue
+        made += 1
+        for key in (2000, 2001):
+            assert await backups.stored(result.snapshot, key) == backups.guest("web", key)
+    assert made > 7
+
+
+class Watcher:
+    """Does something at a step of a machine."""
+
+    def __init__(self, step: str, act: Callable[[], object]) -> None:
+        """Take both."""
+        self.steps: list[str] = []
+        self._step, self._act = step, act
+
+    def step(self, machine: VirtualMachine, step: str) -> None:
+        """Do it."""
+        del machine
+        self.steps.append(step)
+        if step == self._step:
+            self._act()
+
+    def disks(self, machine: VirtualMachine) -> BackupObserver | None:
+        """Return nobody."""
+        del machine
+        return None
+
+    def ended(self, result: MachineResult) -> None:
+        """Take note."""
+        self.steps.append(result.outcome)
+
+
+@pytest.mark.parametrize("way", ["task", "scope"])
+@pytest.mark.parametrize("step", ["checking", "freezing", "looking", "copying", "thawing"])
+async def test_a_backup_that_is_cancelled_leaves_nothing(backups: Backups, step: str, way: str) -> None:
+    """At each step, by asyncio or anyio: the snapshot is removed, the lock ended; the next backup works."""
+    with anyio.CancelScope() as scope:
+        cancelled = False
+        making: list[asyncio.Future[list[MachineResult]]] = []
+        watcher = Watcher(step, lambda: making[0].cancel() if way == "task" else scope.cancel())
+        try:
+            if way == "task":
+                making.append(asyncio.ensure_future(backups.make("web", observer=watcher)))
+                await making[0]
+            else:
+                await backups.make("web", observer=watcher)
+        except asyncio.CancelledError:
+            cancelled = True
+            if way == "scope":
+                raise
+    assert cancelled or scope.cancelled_caught
+    backups.assert_nothing_left()
+    (result,) = await backups.make("web")
+    assert await backups.stored(result.snapshot) == backups.guest("web")
+
+
+async def test_a_store_that_is_full_begins_nothing_more(backups: Backups, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The machine that met it is thawed; those that wait get no snapshot."""
+
+    async def full(*_: object, **__: object) -> None:
+        raise StoreFullError("full")
+
+    monkeypatch.setattr("asyncvddk.vsphere._vm_backup.backup", full)
+    chosen = await machines(backups.vsphere)
+    results = await back_up_machines(
+        backups.vsphere,
+        backups.vddk,
+        backups.repository,
+        [replace(machine, host=None) for machine in chosen],
+        budget=Budget(BudgetLimits(machines_per_host=1)),
+        journal=backups.folder,
+    )
+    assert [result.outcome for result in results] == ["failed", "failed"]
+    assert isinstance(results[0].error, StoreFullError)
+    backups.assert_nothing_left()
+
+
+async def test_a_snapshot_that_stays_is_told_and_cleaned_up(backups: Backups) -> None:
+    """The backup itself is good; cleanup removes that snapshot, and no other one."""
+    bench = backups.bench
+    bench.faults(fail_remove=1)
+    (result,) = await backups.make("web")
+    assert (result.outcome, len(result.left)) == ("partial", 1)
+    assert await backups.stored(result.snapshot) == backups.guest("web")
+    vm = backups.vsphere.managed(vim.VirtualMachine, result.machine.moref)
+    theirs = await backups.vsphere.task(
+        lambda: vm.CreateSnapshot_Task(name="theirs", description="", memory=False, quiesce=False), what="theirs"
+    )
+    bench.faults(fail_remove=1)
+    report = await cleanup(backups.vsphere, backups.vddk, journal=backups.folder)
+    assert (report.snapshots, len(report.problems)) == ([], 1)
+    report = await cleanup(backups.vsphere, backups.vddk, journal=backups.folder)
+    assert (report.snapshots, report.problems, report.running) == (["web"], [], [])
+    assert bench.snapshots() == [theirs._moId]
+    assert journals(backups.folder) == []
+
+
+async def test_the_journal_of_another_vcenter_is_left_alone(backups: Backups, new_bench: Callable[..., Bench]) -> None:
+    """Its references mean other things there."""
+    backups.bench.faults(fail_remove=1)
+    await backups.make("web")
+    async with session_at(new_bench(Machine("web"))) as other:
+        object.__setattr__(other.about, "instance", "another one")  # govmomi's simulators all have the same
+        report = await cleanup(other, None, journal=backups.folder)
+    assert (report.elsewhere, report.snapshots) == (journals(backups.folder), [])
+    assert len(backups.bench.snapshots()) == 1
+    report = await cleanup(backups.vsphere, backups.vddk, journal=backups.folder)
+    assert report.snapshots == ["web"]
+
+
+async def test_killed_at_any_step_cleanup_leaves_nothing(
+    new_bench: Callable[..., Bench], repository: Repository, tmp_path: Path
+) -> None:
+    """Before and after each line of the journal; then the next backup works, and has the guest's bytes."""
+    moments = [(line, after) for line in range(1, 8) for after in (False, True)]
+    names = [f"vm{line}{'after' if after else 'before'}" for line, after in moments]
+    bench = new_bench(*(Machine(name, (MIB,)) for name in names), hosts=1)
+    folder = tmp_path / "journal"
+    facts = {
+        "server": bench.server,
+        "port": bench.port,
+        "user": USER,
+        "password": PASSWORD,
+        "thumbprint": bench.sha1,
+        "library": {
+            key: value.reveal() if isinstance(value, Secret) else value for key, value in bench.library().extra.items()
+        },
+        "repository": str(tmp_path / "repository"),
+        "journal": str(folder),
+    }
+
+    async def killed(name: str, line: int, *, after: bool) -> int:
+        told = json.dumps({**facts, "machine": name, "line": line, "after": after})
+        process = await asyncio.create_subprocess_exec(sys.executable, "-m", "tests.vsphere.killed", told)
+        return await process.wait()
+
+    limiter = anyio.CapacityLimiter(3)
+
+    async def one(name: str, moment: tuple[int, bool]) -> int:
+        async with limiter:
+            return await killed(name, moment[0], after=moment[1])
+
+    codes = await asyncio.gather(*(one(name, moment) for name, moment in zip(names, moments, strict=True)))
+    assert set(codes) == {-9}
+    assert len(bench.snapshots()) >= 4
+    async with session_at(bench) as vsphere, Vddk(config=bench.library()) as vddk:
+        report = await cleanup(vsphere, vddk, journal=folder)
+        assert report.problems == []
+        after = Backups(bench, vsphere, vddk, repository, folder)
+        after.assert_nothing_left()
+        for result in await after.make():
+            assert result.outcome == "done"
+            assert await after.stored(result.snapshot) == after.guest(result.machine.name)
+        after.assert_nothing_left()
