@@ -37,7 +37,7 @@ class NewMachine:
     machine: VirtualMachine
     disks: list[RestoredDisk]
     left_out: tuple[str, ...]
-    """What of the configuration has no counterpart here, as a network that does not exist."""
+    """What is not as it was: networks that do not exist here, disks and files that the backup does not have."""
 
 
 async def restore_as_new(  # noqa: PLR0913  (each is a fact of its own)
@@ -49,15 +49,17 @@ async def restore_as_new(  # noqa: PLR0913  (each is a fact of its own)
     name: str,
     datastore: str,
     host: str | None = None,
+    connect_networks: bool = False,
     transport_modes: Sequence[str] | None = None,
     progress: Callable[[DiskPair, RestoreProgress], object] | None = None,
 ) -> NewMachine:
     """Make the machine of ``snapshot`` anew as ``name``, with the disks of the snapshot on ``datastore``.
 
     Processors, memory, firmware, controllers, disks and network adapters are as the stored configuration has them;
-    disks are thin, MAC addresses new, so that both machines can run. It is made in the folder where the old one was,
-    or in that of the data center, on ``host`` (by name; default: the old one's, else any that has the datastore), and
-    is off. If a disk cannot be restored, or when this is cancelled, the new machine is removed again.
+    disks are thin, MAC addresses new. Its adapters are not connected at the start unless ``connect_networks``: the old
+    machine may still run. It is made in the folder where that one was, or in the data center's, on ``host`` (by name;
+    default: the old one's, else any that has the datastore), and is off. The firmware's variables (NVRAM) are not
+    written. If a disk cannot be restored, or when this is cancelled, the new machine is removed again.
 
     Raises NotPossibleError (no configuration is stored with the snapshot, or no disk), NotFoundError (datastore or
     host), FaultError (as DuplicateName), and what a disk failed of.
@@ -70,7 +72,7 @@ async def restore_as_new(  # noqa: PLR0913  (each is a fact of its own)
         raise NotPossibleError(f"snapshot {snapshot.id}: it has no disk of the machine {stored.name}")
     find = partial(_find_place, vsphere, stored, datastore, host)
     place = await vsphere.call(find, what=f"find a place for {name}")
-    spec, left_out = _spec(stored, wanted, name, datastore, place.networks)
+    spec, left_out = _spec(stored, wanted, name, datastore, place.networks, connect=connect_networks)
     what = f"make the machine {name}"
     start = partial(_start, place, spec)
     made = await vsphere.task(start, what=what)
@@ -150,11 +152,23 @@ def _folder(content: Managed, host: Managed, stored: MachineConfiguration) -> Ma
     return found if isinstance(found, vim.Folder) else datacenter.vmFolder
 
 
-def _spec(
-    stored: MachineConfiguration, disks: list[dict[str, Any]], name: str, datastore: str, networks: dict[str, Managed]
+def _spec(  # noqa: PLR0913  (each is a fact of its own)
+    stored: MachineConfiguration,
+    disks: list[dict[str, Any]],
+    name: str,
+    datastore: str,
+    networks: dict[str, Managed],
+    *,
+    connect: bool,
 ) -> tuple[Managed, list[str]]:
     """Return what the server makes, and what of the old machine has no counterpart."""
-    hardware, left_out = stored.hardware, []
+    hardware = stored.hardware
+    kept = {disk["key"] for disk in disks}
+    left_out = [
+        f"{disk['label']}: {disk['reason'] or 'it could not be read'}"
+        for disk in stored.disks
+        if disk["key"] not in kept
+    ]
     needed = {disk["controller"] for disk in disks}
     changes = [_controller(one) for one in stored.controllers if one["name"] in needed]
     keys = {one["name"]: one["key"] for one in stored.controllers}
@@ -163,7 +177,7 @@ def _spec(
         if (network := networks.get(str(adapter["network"]))) is None:
             left_out.append(f"{adapter['label']}: the host has no network {adapter['network']}")
         else:
-            changes.append(_network(adapter, network))
+            changes.append(_network(adapter, network, connect=connect))
     spec = vim.vm.ConfigSpec(
         name=name,
         guestId=hardware["guest_id"],
@@ -209,11 +223,11 @@ def _disk(disk: dict[str, Any], keys: dict[str, int], datastore: str) -> Managed
     return _added(device, file="create")
 
 
-def _network(adapter: dict[str, Any], network: Managed) -> Managed:
+def _network(adapter: dict[str, Any], network: Managed, *, connect: bool) -> Managed:
     kind = getattr(vim.vm.device, adapter["type"], None) or vim.vm.device.VirtualVmxnet3
     device = kind(key=adapter["key"], addressType="generated")
     device.connectable = vim.vm.device.VirtualDevice.ConnectInfo(
-        startConnected=adapter["connected"], allowGuestControl=True, connected=False
+        startConnected=connect and adapter["connected"], allowGuestControl=True, connected=False
     )
     if isinstance(network, vim.dvs.DistributedVirtualPortgroup):
         port = vim.dvs.PortConnection(portgroupKey=network.key, switchUuid=network.config.distributedVirtualSwitch.uuid)
