@@ -2,22 +2,25 @@
 
 from __future__ import annotations
 
+import contextlib
+import secrets
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
-import structlog
-
 from asyncvddk.backup import EmptyDiskTarget
+from asyncvddk.vsphere._access import locked
 from asyncvddk.vsphere._configuration import MachineConfiguration
 from asyncvddk.vsphere._endings import to_its_end
 from asyncvddk.vsphere._inventory import machines
-from asyncvddk.vsphere._restoring import IDENTITY, DiskPair, RestoredDisk, Writing
+from asyncvddk.vsphere._journal import Entry, Journal, default_folder
+from asyncvddk.vsphere._restoring import DiskPair, RestoredDisk, Writing
 from asyncvddk.vsphere._vim import Managed, moref, vim
-from asyncvddk.vsphere.errors import NotFoundError, NotPossibleError, VSphereError
+from asyncvddk.vsphere.errors import FaultError, NotFoundError, NotPossibleError, ObjectGoneError, VSphereError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
+    from pathlib import Path
 
     from asyncvddk import Vddk
     from asyncvddk.backup import RestoreProgress
@@ -26,8 +29,6 @@ if TYPE_CHECKING:
     from asyncvddk.vsphere._session import VSphere
 
 _SCSI: Final = "ParaVirtualSCSIController"
-
-_logger = structlog.get_logger()
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +52,7 @@ async def restore_as_new(  # noqa: PLR0913  (each is a fact of its own)
     host: str | None = None,
     connect_networks: bool = False,
     transport_modes: Sequence[str] | None = None,
+    journal: Path | None = None,
     progress: Callable[[DiskPair, RestoreProgress], object] | None = None,
 ) -> NewMachine:
     """Make the machine of ``snapshot`` anew as ``name``, with the disks of the snapshot on ``datastore``.
@@ -73,22 +75,54 @@ async def restore_as_new(  # noqa: PLR0913  (each is a fact of its own)
     find = partial(_find_place, vsphere, stored, datastore, host)
     place = await vsphere.call(find, what=f"find a place for {name}")
     spec, left_out = _spec(stored, wanted, name, datastore, place.networks, connect=connect_networks)
-    what = f"make the machine {name}"
-    start = partial(_start, place, spec)
-    made = await vsphere.task(start, what=what)
-    try:
-        machine = next(one for one in await machines(vsphere) if one.moref == moref(made))
-        pairs = _pairs(snapshot, wanted, machine)
-        async with vddk.access(vsphere.connect_params(machine.moref), IDENTITY):
-            writing = Writing(
-                vsphere, vddk, repository, snapshot, machine, EmptyDiskTarget, transport_modes, progress=progress
+    folder = journal or default_folder()
+    async with Journal.open(folder, server=vsphere.server, instance=vsphere.about.instance) as kept:
+        entry = await kept.begin("machine", vm="", machine=name)
+        try:
+            made = await vsphere.task(
+                partial(_start, place, spec),
+                what=f"make the machine {name}",
+                ended=lambda result: kept.know(entry, vm=moref(result)),
             )
-            disks = await writing.all(pairs)
-        _refuse_failed(disks)
-    except BaseException:
-        await to_its_end(_destroy(vsphere, made, name))
-        raise
+            machine = next(one for one in await machines(vsphere) if one.moref == moref(made))
+            pairs = _pairs(snapshot, wanted, machine)
+            async with locked(vsphere, vddk, kept, machine, f"asyncvddk-{secrets.token_hex(8)}"):
+                writing = Writing(
+                    vsphere, vddk, repository, snapshot, machine, EmptyDiskTarget, transport_modes, progress=progress
+                )
+                disks = await writing.all(pairs)
+            _refuse_failed(disks)
+        except BaseException as error:
+            await to_its_end(_give_up(vsphere, kept, entry, error))
+            raise
+        await kept.end(entry)
     return NewMachine(machine, disks, tuple(left_out))
+
+
+async def _give_up(vsphere: VSphere, journal: Journal, number: int, error: BaseException) -> None:
+    """Remove what was made; what cannot be becomes a note of the error, and stays in the journal."""
+    entry = next(one for one in journal.left if one.number == number)
+    try:
+        await discard_machine(vsphere, journal, entry, refused=isinstance(error, FaultError))
+    except VSphereError as problem:
+        error.add_note(f"the new machine may be left, asyncvddk cleanup removes it: {problem}")
+
+
+async def discard_machine(vsphere: VSphere, journal: Journal, entry: Entry, *, refused: bool = False) -> None:
+    """Remove a machine that is not complete, by its reference in the journal; ``refused``: it was never made.
+
+    Raises NotFoundError if it is not known whether it was made, FaultError and others of ``VSphere.task``.
+    """
+    vm, name = entry.facts["vm"], entry.facts["machine"]
+    if vm:
+        thing = vsphere.managed(vim.VirtualMachine, vm)
+        with contextlib.suppress(ObjectGoneError):
+            await vsphere.task(thing.Destroy_Task, what=f"remove the machine {name}")
+    elif not refused:
+        raise NotFoundError(
+            f"nobody knows whether the machine {name} was made: look for it, delete it, then delete {journal.path}"
+        )
+    await journal.end(entry.number)
 
 
 def _refuse_failed(disks: Sequence[RestoredDisk]) -> None:
@@ -109,15 +143,6 @@ class _Place:
 
 def _start(place: _Place, spec: Managed) -> Managed:
     return place.folder.CreateVM_Task(config=spec, pool=place.pool, host=place.host)
-
-
-async def _destroy(vsphere: VSphere, made: Managed, name: str) -> None:
-    """Remove what was made; if that fails, the log says what is left."""
-    thing = vsphere.managed(vim.VirtualMachine, moref(made))
-    try:
-        await vsphere.task(lambda: thing.Destroy_Task(), what=f"remove the machine {name}")  # noqa: PLW0108
-    except VSphereError as error:
-        _logger.warning("machine_left", machine=name, moref=moref(made), reason=str(error), remedy="delete it")
 
 
 def _find_place(vsphere: VSphere, stored: MachineConfiguration, datastore: str, host: str | None) -> _Place:
