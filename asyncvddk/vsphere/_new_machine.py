@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import secrets
+from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final
@@ -86,7 +87,10 @@ async def restore_as_new(  # noqa: PLR0913  (each is a fact of its own)
             )
             machine = next(one for one in await machines(vsphere) if one.moref == moref(made))
             pairs = _pairs(snapshot, wanted, machine)
-            async with locked(vsphere, vddk, kept, machine, f"asyncvddk-{secrets.token_hex(8)}"):
+            async with AsyncExitStack() as lock:
+                if vsphere.about.vcenter:
+                    identity = f"asyncvddk-{secrets.token_hex(8)}"
+                    await lock.enter_async_context(locked(vsphere, vddk, kept, machine, identity))
                 writing = Writing(
                     vsphere, vddk, repository, snapshot, machine, EmptyDiskTarget, transport_modes, progress=progress
                 )
