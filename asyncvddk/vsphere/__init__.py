@@ -10,8 +10,10 @@ from asyncvddk.vsphere._cleanup import CleanupReport, cleanup
 from asyncvddk.vsphere._configuration import MachineConfiguration
 from asyncvddk.vsphere._inventory import machine, machines
 from asyncvddk.vsphere._machines import MachineSnapshot, Obstacle, VirtualMachine, VirtualMachineDisk
+from asyncvddk.vsphere._new_machine import NewMachine, restore_as_new
 from asyncvddk.vsphere._observer import MachineObserver
 from asyncvddk.vsphere._plan import DiskPlan, MachinePlan, plan_machines
+from asyncvddk.vsphere._restore_vm import DiskPair, restore_into
 from asyncvddk.vsphere._results import MachineBackupOptions, MachineResult, Skipped
 from asyncvddk.vsphere._selection import DiskRule, MachineRule, Selection
 from asyncvddk.vsphere._session import About, VSphere
@@ -36,6 +38,7 @@ __all__ = [
     "CertificateError",
     "Changes",
     "CleanupReport",
+    "DiskPair",
     "DiskPlan",
     "DiskRule",
     "FaultError",
@@ -48,6 +51,7 @@ __all__ = [
     "MachineResult",
     "MachineRule",
     "MachineSnapshot",
+    "NewMachine",
     "NoPrivilegeError",
     "NotFoundError",
     "NotPossibleError",
@@ -65,4 +69,6 @@ __all__ = [
     "machine",
     "machines",
     "plan_machines",
+    "restore_as_new",
+    "restore_into",
 ]

@@ -324,6 +324,7 @@ async def test_many_machines_keep_the_budget(
         for place, peak in budget.peak.items():
             assert peak <= {"total": 5, "vcenter": 32, "datastore": 8}.get(place[0], 2)
         assert budget.peak["total", ""] > 2
+        assert {name for kind, name in budget.peak if kind == "host"} == {one.machine.host for one in results}
         assert budget.used == {}
         many.assert_nothing_left()
 
