@@ -31,7 +31,7 @@ LAYERS = (
     ("disks",),
     ("threads",),
     ("native",),
-    ("errors", "models", "_params", "_config", "_secret", "_codes", "_events", "_version"),
+    ("errors", "models", "_params", "_config", "_secret", "_health", "_codes", "_events", "_version"),
 )
 """Top first. A module may import its own layer and those below."""
 

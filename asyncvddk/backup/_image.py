@@ -35,7 +35,11 @@ class RawImage:
 
     async def __aenter__(self) -> Self:
         """Open. Raises OSError, which names the file: missing, unreadable, neither file nor device, or empty."""
-        await _threads.run(self._open)
+        try:
+            await _threads.run(self._open)
+        except BaseException:  # cancelled, it is opened nevertheless
+            await self.aclose()
+            raise
         return self
 
     def _open(self) -> None:

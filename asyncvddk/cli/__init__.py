@@ -14,7 +14,8 @@ __all__ = ["main"]
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line (``sys.argv`` unless given) and return the exit status.
 
-    0 done, 1 failed, 2 wrong usage, 3 done in part, 130 and 143 ended by Ctrl-C and SIGTERM.
+    0 done, 1 failed (or damage, or a difference, was found), 2 wrong usage, 3 done in part, 10 no repository, 11
+    another collection is at work, 12 wrong password, 130 and 143 ended by Ctrl-C and SIGTERM.
     """
     try:
         from asyncvddk.cli._app import run  # noqa: PLC0415  (tells of the missing extra instead of a traceback)

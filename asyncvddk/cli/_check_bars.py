@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import PurePath
 from typing import TYPE_CHECKING, Final, Self
 
 from rich.console import Console
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
     from rich.progress import Task
 
     from asyncvddk.backup import CompareProgress
+    from asyncvddk.cli._check_report import ComparedDisk
     from asyncvddk.repository import VerifyProgress
 
 _REFRESH_PER_S: Final = 8
@@ -82,14 +84,14 @@ class CompareBars(QuietCheck):
         """Take the bars away."""
         self._bars.__exit__()
 
-    def began(self, key: str, size: int) -> None:
+    def began(self, disk: ComparedDisk, size: int) -> None:
         """Show a bar for the disk."""
-        self._bars.begin(key, key, size)
+        self._bars.begin(disk, PurePath(disk.key).name, size)
 
-    def compared(self, key: str, progress: CompareProgress) -> None:
+    def compared(self, disk: ComparedDisk, progress: CompareProgress) -> None:
         """Move the bars."""
-        self._bars.move(key, progress.bytes_done, bytes_read=progress.bytes_read)
+        self._bars.move(disk, progress.bytes_done, bytes_read=progress.bytes_read)
 
-    def ended(self, key: str) -> None:
+    def ended(self, disk: ComparedDisk) -> None:
         """Take the disk's bar away."""
-        self._bars.end(key)
+        self._bars.end(disk)

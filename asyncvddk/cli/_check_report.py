@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from typing import TYPE_CHECKING, Protocol, Self
+from typing import TYPE_CHECKING, NamedTuple, Protocol, Self
 
 from asyncvddk.cli._output import emit, say
 from asyncvddk.cli._report import JSON_EVERY_S, LINE_EVERY_S
@@ -12,6 +12,14 @@ from asyncvddk.cli._text import format_size
 if TYPE_CHECKING:
     from asyncvddk.backup import CompareProgress
     from asyncvddk.repository import VerifyProgress
+
+
+class ComparedDisk(NamedTuple):
+    """A disk under comparison, as it is called."""
+
+    key: str
+    snapshot: str | None = None
+    """Id of the one that has it; None for a file."""
 
 
 class CheckReporter(Protocol):
@@ -29,15 +37,15 @@ class CheckReporter(Protocol):
         """Tell how far the check of a repository is."""
         ...
 
-    def began(self, key: str, size: int) -> None:
+    def began(self, disk: ComparedDisk, size: int) -> None:
         """Tell that the comparison of a disk begins."""
         ...
 
-    def compared(self, key: str, progress: CompareProgress) -> None:
+    def compared(self, disk: ComparedDisk, progress: CompareProgress) -> None:
         """Tell how far it is."""
         ...
 
-    def ended(self, key: str) -> None:
+    def ended(self, disk: ComparedDisk) -> None:
         """Tell that it is over, in whatever way."""
         ...
 
@@ -55,13 +63,13 @@ class QuietCheck:
     def checked(self, progress: VerifyProgress) -> None:
         """Say nothing."""
 
-    def began(self, key: str, size: int) -> None:
+    def began(self, disk: ComparedDisk, size: int) -> None:
         """Say nothing."""
 
-    def compared(self, key: str, progress: CompareProgress) -> None:
+    def compared(self, disk: ComparedDisk, progress: CompareProgress) -> None:
         """Say nothing."""
 
-    def ended(self, key: str) -> None:
+    def ended(self, disk: ComparedDisk) -> None:
         """Say nothing."""
 
 
@@ -93,10 +101,10 @@ class CheckLines(_Rare):
             of = "" if progress.total is None else f" of {progress.total}"
             say(f"{progress.objects}{of} objects checked, {format_size(progress.bytes)}")
 
-    def compared(self, key: str, progress: CompareProgress) -> None:
+    def compared(self, disk: ComparedDisk, progress: CompareProgress) -> None:
         """Say which part of the disk was compared."""
         if self._is_time():
-            say(f"{key}: {progress.bytes_done / progress.size:.0%} compared")
+            say(f"{disk.key}: {progress.bytes_done / progress.size:.0%} compared")
 
 
 class CheckJson(_Rare):
@@ -111,7 +119,8 @@ class CheckJson(_Rare):
         if self._is_time():
             emit("progress", objects=progress.objects, total=progress.total, bytes=progress.bytes)
 
-    def compared(self, key: str, progress: CompareProgress) -> None:
+    def compared(self, disk: ComparedDisk, progress: CompareProgress) -> None:
         """Write ``progress``."""
         if self._is_time():
-            emit("progress", key=key, size=progress.size, done=progress.bytes_done, read=progress.bytes_read)
+            facts = {"size": progress.size, "done": progress.bytes_done, "read": progress.bytes_read}
+            emit("progress", **disk._asdict(), **facts)

@@ -9,7 +9,7 @@ from asyncvddk.cli._text import count_of, format_size
 
 if TYPE_CHECKING:
     from asyncvddk.backup import BackupDisk, ReadableDisk
-    from asyncvddk.cli._check_report import CheckReporter
+    from asyncvddk.cli._check_report import CheckReporter, ComparedDisk
     from asyncvddk.disks._library import Vddk
     from asyncvddk.models import Block
 
@@ -58,7 +58,7 @@ class Comparison:
 
 
 async def compare_disks(
-    one: ReadableDisk, other: ReadableDisk, key: str, reporter: CheckReporter, *, first: bool = False
+    one: ReadableDisk, other: ReadableDisk, disk: ComparedDisk, reporter: CheckReporter, *, first: bool = False
 ) -> Comparison:
     """Compare two open disks; ``first``: up to the first difference."""
     from asyncvddk.backup import compare  # noqa: PLC0415  (numpy and others take their time to load)
@@ -66,8 +66,8 @@ async def compare_disks(
     sizes = one.size, other.size
     if sizes[0] != sizes[1]:
         return Comparison(sizes, [])
-    reporter.began(key, one.size)
-    areas = await compare(one, other, most=1 if first else None, progress=lambda state: reporter.compared(key, state))
+    reporter.began(disk, one.size)
+    areas = await compare(one, other, most=1 if first else None, progress=lambda state: reporter.compared(disk, state))
     return Comparison(sizes, areas, whole=not first)
 
 

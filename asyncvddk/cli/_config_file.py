@@ -1,4 +1,4 @@
-"""The configuration file: repositories and jobs by name. TOML; what is unknown in it is refused."""
+"""The configuration file: repositories, servers and jobs by name. TOML; what is unknown in it is refused."""
 
 from __future__ import annotations
 
@@ -9,6 +9,14 @@ from pathlib import Path
 from typing import Any, Final
 
 _REPOSITORY: Final[dict[str, type]] = {"url": str, "password_file": str, "options": dict}
+_SERVER: Final[dict[str, type]] = {
+    "host": str,
+    "user": str,
+    "password_file": str,
+    "thumbprint": str,
+    "ca_file": str,
+    "port": int,
+}
 _JOB: Final[dict[str, type]] = {"repository": str, "disks": list, "source": str, "tags": list, "keep": dict}
 KEEP_COUNTS: Final = ("last", "hourly", "daily", "weekly", "monthly", "yearly")
 """Rules of ``keep`` that count snapshots."""
@@ -21,6 +29,18 @@ class NamedRepository:
     url: str
     password_file: Path | None = None
     options: dict[str, str] | None = None
+
+
+@dataclass(frozen=True)
+class NamedServer:
+    """A vCenter or an ESXi host, and who asks it."""
+
+    host: str
+    user: str | None = None
+    password_file: Path | None = None
+    thumbprint: str | None = None
+    ca_file: Path | None = None
+    port: int | None = None
 
 
 @dataclass(frozen=True)
@@ -51,6 +71,19 @@ def find_repository(text: str) -> NamedRepository:
         raise ValueError(f"{config_path()}: repositories.{text} has no url")
     file = entry.get("password_file")
     return NamedRepository(entry["url"], Path(file).expanduser() if file else None, entry.get("options"))
+
+
+def find_server(text: str) -> NamedServer:
+    """Return the server of that name in the file, or ``text`` as its address. Raises ValueError, OSError."""
+    entry = _section("servers", text, _SERVER)
+    if entry is None:
+        return NamedServer(text)
+    if "host" not in entry:
+        raise ValueError(f"{config_path()}: servers.{text} has no host")
+    for name in ("password_file", "ca_file"):
+        if name in entry:
+            entry[name] = Path(entry[name]).expanduser()
+    return NamedServer(**entry)
 
 
 def find_job(name: str) -> Job:
@@ -95,8 +128,8 @@ def _section(kind: str, name: str, known: dict[str, type]) -> dict[str, Any] | N
         return None
     except tomllib.TOMLDecodeError as error:
         raise ValueError(f"{path}: {error}") from None
-    if unknown := sorted(content.keys() - {"repositories", "jobs"}):
-        raise ValueError(f"{path}: {unknown[0]!r} is unknown; expected repositories and jobs")
+    if unknown := sorted(content.keys() - {"repositories", "servers", "jobs"}):
+        raise ValueError(f"{path}: {unknown[0]!r} is unknown; expected repositories, servers and jobs")
     entry: dict[str, Any] | None = content.get(kind, {}).get(name)
     for key, value in (entry or {}).items():
         if key not in known:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from asyncvddk.cli import _exit
 from asyncvddk.cli._check_choice import check_reporter
+from asyncvddk.cli._check_report import ComparedDisk
 from asyncvddk.cli._comparing import Comparison, compare_disks, only_disk
 from asyncvddk.cli._output import emit, tell
 from asyncvddk.cli._run import EXPECTED
@@ -71,15 +72,16 @@ def _pairs(vddk: Vddk, snapshot: Snapshot, paths: Sequence[str]) -> list[_Pair]:
 
 
 async def _result(vddk: Vddk, repository: Repository, pair: _Pair, reporter: CheckReporter) -> Comparison | Exception:
-    key, label = pair.entry.key, f"{pair.snapshot.id} {pair.entry.key}"
+    key = pair.entry.key
+    subject = ComparedDisk(key, pair.snapshot.id)
     try:
         disk = pair.disk or only_disk(vddk, key)
         async with disk.opened() as now, await repository.open_disk(pair.snapshot, key) as stored:
-            return await compare_disks(stored, now, label, reporter)
+            return await compare_disks(stored, now, subject, reporter)
     except EXPECTED as error:
         return error
     finally:
-        reporter.ended(label)
+        reporter.ended(subject)
 
 
 def _text(pair: _Pair, result: Comparison | Exception) -> str:

@@ -5,15 +5,18 @@ from __future__ import annotations
 import sys
 import time
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import TYPE_CHECKING, Annotated, Literal
 
 from cyclopts import CycloptsError, Parameter
 
 from asyncvddk.cli import _exit
 from asyncvddk.cli._backup_report import BackupJson, BackupLines, QuietBackup
+from asyncvddk.cli._backup_vms import MACHINES, Machines, back_up
 from asyncvddk.cli._output import say
 from asyncvddk.cli._repository import PLACE, Place, errors_as_json
 from asyncvddk.cli._run import run_command
+from asyncvddk.cli._server import SERVER, Server
 from asyncvddk.cli._snapshot_disks import source_of
 
 if TYPE_CHECKING:
@@ -35,15 +38,20 @@ def backup(  # noqa: PLR0913  (the options of a command)
     parent: Annotated[str | None, Parameter(show_default=False)] = None,
     job: Annotated[str | None, Parameter(show_default=False)] = None,
     quiet: Annotated[bool, Parameter(alias="-q", negative="", show_default=False)] = False,
+    machines: Machines = MACHINES,
+    server: Server = SERVER,
     place: Place = PLACE,
 ) -> int:
-    """Back up disks into a repository, several at once, as one snapshot; only what is new is stored.
+    """Back up disks, or virtual machines of a vCenter, into a repository, several at once; only what is new is stored.
 
-    A disk is known by its path as given: back up the same disks with the same words, or with absolute paths. Disks of
-    a server are backed up from Python.
+    Disks become one snapshot of the repository. A disk is known by its path as given: back up the same disks with the
+    same words, or with absolute paths.
 
-    Exit status: 0 all disks, 1 none and no snapshot, 2 wrong usage, 3 some disks failed and the snapshot is partial,
-    10 no repository, 12 wrong password, 130 after Ctrl-C.
+    Machines (--vm, --all, --datastore) become one snapshot each: they are frozen by a snapshot, only what changed is
+    read, and that snapshot is removed, whatever happens; after a crash by asyncvddk cleanup.
+
+    Exit status: 0 all, 1 none and no snapshot, 2 wrong usage, 3 some disks or machines failed, 10 no repository, 12
+    wrong password, 130 after Ctrl-C.
 
     Parameters
     ----------
@@ -64,9 +72,14 @@ def backup(  # noqa: PLR0913  (the options of a command)
     if jobs < 1:
         raise CycloptsError(msg="--jobs takes a number from 1 on")
     what = _What(list(disks), source, tag, jobs, mode, parent)
+    if machines.wanted and (disks or source or tag or parent or job):
+        raise CycloptsError(msg="machines are backed up by themselves: without DISK, --source, --tag, --parent, --job")
 
     async def command() -> int:
         with errors_as_json(place):
+            if machines.wanted:
+                told = partial(_reporter, json=place.json, quiet=quiet)
+                return await back_up(machines, server, place, mode, told)
             return await _open_and_back_up(*_completed(what, place, job), quiet=quiet)
 
     return run_command(command, place, logs=True)
@@ -91,7 +104,7 @@ def _completed(what: _What, place: Place, job: str | None) -> tuple[_What, Place
         disks = what.disks or found.disks
         what = replace(what, disks=disks, source=what.source or found.source, tags=what.tags or tuple(found.tags))
     if not what.disks:
-        raise CycloptsError(msg="which disks? give some, or --job")
+        raise CycloptsError(msg="which disks? give some, or --job, or machines by --vm, --all or --datastore")
     return what, place
 
 

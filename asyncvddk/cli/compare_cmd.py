@@ -9,6 +9,7 @@ from cyclopts import CycloptsError, Parameter
 
 from asyncvddk.cli import _areas, _exit
 from asyncvddk.cli._check_choice import check_reporter
+from asyncvddk.cli._check_report import ComparedDisk
 from asyncvddk.cli._comparing import compare_disks, only_disk
 from asyncvddk.cli._options import Flag
 from asyncvddk.cli._output import emit, tell
@@ -88,4 +89,4 @@ async def _compare(what: Sequence[str], source: str | None, place: Place, *, fir
             one = await stack.enter_async_context(await repository.open_disk(snapshot, entry.key))
         other = await stack.enter_async_context(only_disk(vddk, what[-1]).opened())
         reporter = stack.enter_context(check_reporter(1, json=place.json, quiet=quiet))
-        return await compare_disks(one, other, what[-1], reporter, first=first)
+        return await compare_disks(one, other, ComparedDisk(what[-1]), reporter, first=first)

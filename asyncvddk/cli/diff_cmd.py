@@ -64,6 +64,11 @@ class _Change(NamedTuple):
     """Of the new disk, where it differs; all that is stored of an added one."""
 
     @property
+    def differs(self) -> bool:
+        """True unless both snapshots have the same content, or none has any."""
+        return self.state != "same" and (self.old is not None or self.new is not None)
+
+    @property
     def different(self) -> int:
         """Bytes."""
         return sum(area.length for area in self.areas)
@@ -120,7 +125,7 @@ def _row(change: _Change) -> tuple[str, ...]:
 
 
 def _summary(changes: list[_Change]) -> str:
-    other = sum(change.state != "same" for change in changes)
+    other = sum(change.differs for change in changes)
     if not other:
         return f"no difference in {count_of(len(changes), 'disk')}"
     different = format_size(sum(change.different for change in changes))
@@ -145,6 +150,6 @@ def _emit(old: Snapshot, new: Snapshot, changes: list[_Change], *, blocks: bool)
         old=old.id,
         new=new.id,
         disks=len(changes),
-        different_disks=sum(change.state != "same" for change in changes),
+        different_disks=sum(change.differs for change in changes),
         different=sum(change.different for change in changes),
     )

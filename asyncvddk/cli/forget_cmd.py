@@ -12,7 +12,8 @@ from asyncvddk.cli import _exit
 from asyncvddk.cli._config_file import KEEP_COUNTS
 from asyncvddk.cli._options import Flag
 from asyncvddk.cli._output import emit, tell
-from asyncvddk.cli._repository import PLACE, Place, run_with_repository, table, when
+from asyncvddk.cli._repository import PLACE, Place, errors_as_json, table, when
+from asyncvddk.cli._run import run_command
 from asyncvddk.cli._snapshot_disks import source_of
 from asyncvddk.cli._text import count_of
 from asyncvddk.cli.gc_cmd import collect
@@ -91,27 +92,35 @@ def forget(  # noqa: PLR0913  (the options of a command)
     rules = keep.rules()
     others = [word for word, given in (("--dry-run", dry_run), ("--damaged", damaged)) if given]
     _check_use(snapshots, undelete, others, ruled=bool(rules or job))
-    if job is not None:
-        found, place = place.for_job(job)
-        rules = rules or {name: value for name, value in found.keep.items() if value}
-        source = source or found.source or (source_of(found.disks) if found.disks else None)
-        if not rules:
-            raise CycloptsError(msg=f"job {job} says not what to keep: write a keep table for it, or give --keep-...")
 
-    async def command(repository: Repository) -> int:
-        if undelete:
-            await _undelete(repository, undelete, json=place.json)
-        elif damaged:
-            await _remove(repository, snapshots, json=place.json)
-        elif snapshots:
-            await _forget_given(repository, snapshots, source, dry_run=dry_run, json=place.json)
-        else:
-            await _forget_by_rules(repository, rules, source, dry_run=dry_run, json=place.json)
-        if gc:
-            await collect(repository, place, dry_run=dry_run)
+    async def command() -> int:
+        with errors_as_json(place):
+            wanted, where, of = (rules, place, source) if job is None else _of_job(job, rules, place, source)
+            async with where.opened(read_only=dry_run) as repository:
+                if undelete:
+                    await _undelete(repository, undelete, json=place.json)
+                elif damaged:
+                    await _remove(repository, snapshots, json=place.json)
+                elif snapshots:
+                    await _forget_given(repository, snapshots, of, dry_run=dry_run, json=place.json)
+                else:
+                    await _forget_by_rules(repository, wanted, of, dry_run=dry_run, json=place.json)
+                if gc:
+                    await collect(repository, where, dry_run=dry_run)
         return _exit.DONE
 
-    return run_with_repository(command, place, read_only=dry_run)
+    return run_command(command, place, logs=True)
+
+
+def _of_job(
+    job: str, rules: dict[str, Any], place: Place, source: str | None
+) -> tuple[dict[str, Any], Place, str | None]:
+    """Take from a job what is not given. Raises CycloptsError, ValueError, OSError."""
+    found, place = place.for_job(job)
+    rules = rules or {name: value for name, value in found.keep.items() if value}
+    if not rules:
+        raise CycloptsError(msg=f"job {job} says not what to keep: write a keep table for it, or give --keep-...")
+    return rules, place, source or found.source or (source_of(found.disks) if found.disks else None)
 
 
 def _check_use(snapshots: Sequence[str], undelete: Sequence[str], others: list[str], *, ruled: bool) -> None:

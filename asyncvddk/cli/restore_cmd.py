@@ -15,7 +15,9 @@ from asyncvddk.cli import _exit
 from asyncvddk.cli._options import Flag, TypeName
 from asyncvddk.cli._output import say
 from asyncvddk.cli._repository import PLACE, Place, run_with_repository
+from asyncvddk.cli._restore_vm import restore_to_machine
 from asyncvddk.cli._run import EXPECTED
+from asyncvddk.cli._server import SERVER, Server
 from asyncvddk.cli._snapshot_disks import chosen, file_name, stdout_for_bytes
 from asyncvddk.cli.copy_cmd import exit_status, format_and_type, reporter_for
 from asyncvddk.copy import (
@@ -54,6 +56,7 @@ def restore(  # noqa: PLR0913  (the options of a command)
     *keys: Annotated[str, Parameter(name="KEY", help="Keys of disks, or their names; default: all disks.")],
     to: Annotated[str | None, Parameter(allow_leading_hyphen=True, show_default=False)] = None,
     into: Annotated[Path | None, Parameter(show_default=False)] = None,
+    vm: Annotated[str | None, Parameter(show_default=False)] = None,
     only_different: Annotated[bool, Flag] = False,
     format: Annotated[Literal["raw", "vmdk"] | None, Parameter(show_default=False)] = None,  # noqa: A002
     disk_type: Annotated[TypeName, Parameter(show_default=False)] = "monolithicSparse",
@@ -61,12 +64,14 @@ def restore(  # noqa: PLR0913  (the options of a command)
     sync: Annotated[bool, Flag] = False,
     source: Annotated[str | None, Parameter(show_default=False)] = None,
     quiet: Annotated[bool, Parameter(alias="-q", negative="", show_default=False)] = False,
+    server: Server = SERVER,
     place: Place = PLACE,
 ) -> int:
-    """Write disks of a snapshot to raw images, VMDKs, a disk that exists, or stdout.
+    """Write disks of a snapshot to raw images, VMDKs, a disk that exists, a virtual machine, or stdout.
 
     Every byte is checked against the snapshot. A new file appears under its name when it is complete; a disk that
-    fails, or Ctrl-C, leaves none. With --into the disk is a mixture of old and new until the restore has ended well.
+    fails, or Ctrl-C, leaves none. With --into or --vm a disk is a mixture of old and new until the restore has ended
+    well.
 
     Exit status: 0 all restored, 1 none, 2 wrong usage, 3 some failed, or are missing in a partial snapshot, 10 no
     repository, 12 wrong password, 130 after Ctrl-C.
@@ -78,6 +83,10 @@ def restore(  # noqa: PLR0913  (the options of a command)
         for stdout.
     into
         Existing VMDK of the same size that takes the place of a new one, for a single disk.
+    vm
+        Machine of the server that is off and has no snapshots: a name, or a rule as for vms. Each disk goes to the one
+        with the same device key; what is there already is not written again. The latest snapshot is then the machine's
+        own, unless --source names another one.
     only_different
         With --into: read what is there, and write only what differs.
     format
@@ -91,24 +100,26 @@ def restore(  # noqa: PLR0913  (the options of a command)
     source
         Only snapshots of this source, as for latest.
     """
-    _check_place(to, into, only_different=only_different)
-    if (into or to == _STDOUT) and (format or sync or disk_type != "monolithicSparse"):
+    _check_place(to, into, vm, only_different=only_different)
+    if (into or vm or to == _STDOUT) and (format or sync or disk_type != "monolithicSparse"):
         raise CycloptsError(msg="--format, --disk-type and --sync are for new files")
     options = CopyOptions(*format_and_type(to or "", format, disk_type), overwrite=force, sync=sync)
     stdout = stdout_for_bytes(json=place.json) if to == _STDOUT else None
     what = _What(keys, to or "", into, stdout, options, only_different)
 
     async def command(repository: Repository) -> int:
+        if vm is not None:
+            return await restore_to_machine(repository, snapshot, source, keys, vm, server, place, quiet=quiet)
         found = await repository.find(snapshot, source=source)
         return await _plan_and_restore(repository, found, what, place, quiet=quiet)
 
     return run_with_repository(command, place, read_only=True)
 
 
-def _check_place(to: str | None, into: Path | None, *, only_different: bool) -> None:
+def _check_place(to: str | None, into: Path | None, vm: str | None, *, only_different: bool) -> None:
     """Raise a CycloptsError unless there is one place to restore to."""
-    if (to is None) == (into is None):
-        raise CycloptsError(msg="where to? give either --to or --into")
+    if sum(place is not None for place in (to, into, vm)) != 1:
+        raise CycloptsError(msg="where to? give one of --to, --into and --vm")
     if to is not None and to.startswith("-") and to != _STDOUT:
         raise CycloptsError(msg=f"--to needs a place, and {to} is none; write ./{to} for a file of this name")
     if only_different and into is None:

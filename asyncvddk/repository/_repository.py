@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import platform
+import threading
 from contextlib import asynccontextmanager
 from functools import partial
 from pathlib import Path
@@ -331,7 +332,8 @@ class Repository:
         reads the same data stores it again, which heals all snapshots that use it. ``progress`` is called on the event
         loop, some times a second, must not block.
 
-        Raises ValueError, StoreError. What is damaged is no error but a finding.
+        Raises ValueError, StoreError. What is damaged is no error but a finding. Cancelled, it ends with the object
+        under way.
         """
         part, parts = subset
         if level not in _verify.LEVELS or not 1 <= part <= parts:
@@ -343,10 +345,19 @@ class Repository:
             if progress is not None:
                 loop.call_soon_threadsafe(progress, state)
 
+        stop = threading.Event()
         call = partial(
-            _verify.verify, self._vault, level=level, subset=subset, quarantine=quarantine, wanted=names, tell=tell
+            _verify.verify,
+            self._vault,
+            level=level,
+            subset=subset,
+            quarantine=quarantine,
+            wanted=names,
+            tell=tell,
+            stopped=stop.is_set,
         )
-        return await self._run("verify", call)
+        self._check_open("verify")
+        return await _threads.run(call, on_cancel=stop.set)
 
     async def stats(self) -> RepositoryStats:
         """Count what is there; lists the whole store."""

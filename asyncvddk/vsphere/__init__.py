@@ -13,7 +13,7 @@ from asyncvddk.vsphere._machines import MachineSnapshot, Obstacle, VirtualMachin
 from asyncvddk.vsphere._new_machine import NewMachine, restore_as_new
 from asyncvddk.vsphere._observer import MachineObserver
 from asyncvddk.vsphere._plan import DiskPlan, MachinePlan, plan_machines
-from asyncvddk.vsphere._restore_vm import DiskPair, restore_into
+from asyncvddk.vsphere._restoring import DiskPair, RestoredDisk, pair_disks, restore_disks
 from asyncvddk.vsphere._results import MachineBackupOptions, MachineResult, Skipped
 from asyncvddk.vsphere._selection import DiskRule, MachineRule, Selection
 from asyncvddk.vsphere._session import About, VSphere
@@ -57,6 +57,7 @@ __all__ = [
     "NotPossibleError",
     "ObjectGoneError",
     "Obstacle",
+    "RestoredDisk",
     "Selection",
     "ServerConnectionError",
     "Skipped",
@@ -68,7 +69,8 @@ __all__ = [
     "cleanup",
     "machine",
     "machines",
+    "pair_disks",
     "plan_machines",
     "restore_as_new",
-    "restore_into",
+    "restore_disks",
 ]

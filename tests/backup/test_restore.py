@@ -222,6 +222,17 @@ async def test_a_folder_is_searched_for_disks(tmp_path: Path) -> None:
             find_disks(vddk, [tmp_path / "empty"])
 
 
+async def test_an_image_whose_opening_is_cancelled_is_closed(tmp_path: Path) -> None:
+    """The thread opens it nevertheless."""
+    image(tmp_path / "a.img", 1 << 20)
+    disk = RawImage(tmp_path / "a.img")
+    with anyio.move_on_after(0) as scope:
+        async with disk:
+            pytest.fail("must not be entered")
+    assert scope.cancelled_caught
+    assert disk._fd == -1
+
+
 async def test_what_is_no_image_is_refused_with_its_name(tmp_path: Path) -> None:
     """A folder, a pipe, an empty file; a file that is cut while it is read; reads outside of it."""
     os.mkfifo(tmp_path / "pipe")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import subprocess
@@ -12,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import structlog
 
+from asyncvddk import Vddk
 from asyncvddk.cli import main
 from tests.engine.qemu import Qemu
 from tests.fix_package import ROOT
@@ -21,6 +23,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 MIB = 1 << 20
+TEXT = "".join(f"this is line {number:>10}\n" for number in range(80_000))
+"""What a raw image holds whose bytes go to stdout: capturing decodes them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,3 +107,79 @@ def disk(command: Command, tmp_path: Path) -> Path:
     made = command("create", path, "--size", "64M", "--example")
     assert made.status == 0, made.err
     return path
+
+
+@pytest.fixture
+def repo(command: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Make a repository, and let nothing of the user's own reach the tests."""
+    for name in ("REPOSITORY", "PASSWORD", "PASSWORD_FILE", "NEW_PASSWORD", "LIBDIR", "DEBUG"):
+        monkeypatch.delenv(f"ASYNCVDDK_{name}", raising=False)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    monkeypatch.setenv("ASYNCVDDK_CONFIG", str(tmp_path / "config.toml"))
+    made = command("init", "--repo", tmp_path / "repo", "--no-password")
+    assert made.status == 0, made.err
+    return tmp_path / "repo"
+
+
+@pytest.fixture
+def small(command: Command, tmp_path: Path) -> Path:
+    """Make a disk of 16 MiB, ``vm/a.vmdk``, with 16 pieces of data of 256 KiB."""
+    path = tmp_path / "vm" / "a.vmdk"
+    path.parent.mkdir()
+    made = command("create", path, "--size", "16M", "--example")
+    assert made.status == 0, made.err
+    return path
+
+
+@pytest.fixture
+def text(tmp_path: Path) -> Path:
+    """Make a raw image of text."""
+    path = tmp_path / "text.img"
+    path.write_text(TEXT)
+    return path
+
+
+def change(disk: Path, offset: int, data: bytes) -> None:
+    """Write to a disk."""
+
+    async def write() -> None:
+        async with Vddk() as vddk, vddk.open_disk(disk, read_only=False) as opened:
+            await opened.write_at(offset, data)
+
+    asyncio.run(write())
+
+
+class Repo:
+    """Runs commands of one repository."""
+
+    def __init__(self, command: Command, place: Path) -> None:
+        """Take the place."""
+        self._command = command
+        self._place = place
+
+    def __call__(self, name: str, *arguments: str | Path) -> Ran:
+        """Run a command to its end."""
+        return self._command(name, *arguments, "--repo", self._place, "--no-password")
+
+    def backup(self, *arguments: str | Path, status: int = 0) -> str:
+        """Back up and return the snapshot's id."""
+        ran = self("backup", *arguments, "--json")
+        assert ran.status == status, ran.err
+        identifier: str = ran.events[-1]["snapshot"]
+        return identifier
+
+
+@pytest.fixture
+def run(command: Command, repo: Path) -> Repo:
+    """Return the repository's commands."""
+    return Repo(command, repo)
+
+
+def raw(command: Command, disk: Path, name: str) -> bytes:
+    """Return all bytes of a disk, through ``asyncvddk copy``."""
+    copy = disk.parent / f"{name}.copy"
+    ran = command("copy", "--quiet", "--force", disk, copy)
+    assert ran.status == 0, ran.err
+    content = copy.read_bytes()
+    copy.unlink()
+    return content

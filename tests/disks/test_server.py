@@ -185,3 +185,15 @@ async def test_access_is_locked_once_for_a_machine(config: Path) -> None:
                 await vddk.access(PARAMS, "me")
         async with vddk.access(PARAMS, "me"):
             pass
+
+
+async def test_disks_of_a_machine_share_one_lock(config: Path) -> None:
+    """Each opens inside of it without one of its own; with one it is refused."""
+    async with Vddk(config=config) as vddk, vddk.access(PARAMS, "me"):
+        async with (
+            vddk.open_disk("[ds 1] a.vmdk", params=PARAMS, identity=None) as one,
+            vddk.open_disk("[ds 1] a.vmdk", params=PARAMS, identity=None) as two,
+        ):
+            assert one.size == two.size
+        with pytest.raises(AccessLockedError):
+            await vddk.open_disk("[ds 1] a.vmdk", params=PARAMS, identity="me")

@@ -4,13 +4,18 @@ from __future__ import annotations
 
 import asyncio
 from contextlib import suppress
+from typing import TYPE_CHECKING
 
 import pytest
 
+from asyncvddk.repository import Repository, open_store
 from asyncvddk.repository._benchmark import sample
 from asyncvddk.repository.format import _codec
 from tests.repository.faults import DictStore, calm
 from tests.repository.helpers import CHUNK, PASSWORD, new_repository, opened
+
+if TYPE_CHECKING:
+    from tests.fix_repository import Place
 
 
 @pytest.mark.parametrize("password", [None, PASSWORD], ids=["plain", "encrypted"])
@@ -32,6 +37,17 @@ async def test_a_benchmark_stores_and_reads_every_byte_and_removes_it(password: 
     assert 0.3 < report.stored / report.size < 0.7
     assert min(report.pack, report.write, report.read, report.unpack) > 0
     assert store.objects == before
+
+
+async def test_a_benchmark_works_at_every_kind_of_place(place: Place) -> None:
+    """A folder and a bucket; neither has an object more."""
+    await Repository.init(place.url, password=None, chunk_size=CHUNK, options=place.options)
+    async with Repository.open(place.url, password=None, options=place.options, cache="") as repository:
+        report = await repository.benchmark(2 * CHUNK)
+    assert (report.size, report.threads >= 1) == (2 * CHUNK, True)
+    store = open_store(place.url, options=place.options)
+    assert [item.name for item in store.list("")] == ["config"]
+    store.close()
 
 
 @pytest.mark.parametrize("how", ["cancelled", "failed"])

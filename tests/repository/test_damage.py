@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 import tracemalloc
 from typing import TYPE_CHECKING
 
+import anyio
 import pytest
 
 from asyncvddk.models import Block
@@ -194,6 +196,28 @@ async def test_a_check_tells_how_far_it_is() -> None:
         await asyncio.sleep(0)
     assert (told[0].objects, told[0].total) == (0, None)
     assert (told[-1].objects, told[-1].total, told[-1].bytes) == (report.objects, report.objects, report.bytes)
+
+
+async def test_a_cancelled_check_ends_with_the_object_under_way() -> None:
+    """It does not read the rest of a repository that may be large."""
+    store, _, _ = await made(None)
+    read: list[str] = []
+    async with opened(store) as repository:
+        loop, scope = asyncio.get_running_loop(), anyio.CancelScope()
+        heard = threading.Event()
+
+        def before(operation: str, name: str) -> None:
+            if operation == "get" and name.startswith("chunks/"):
+                read.append(name)
+                loop.call_soon_threadsafe(scope.cancel)
+                loop.call_soon_threadsafe(loop.call_soon, heard.set)
+                heard.wait()
+
+        store.before = before
+        with scope:
+            await repository.verify(2)
+        assert scope.cancelled_caught
+    assert len(read) == 1
 
 
 async def test_a_snapshot_forgotten_during_a_check_is_no_finding() -> None:

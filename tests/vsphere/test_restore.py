@@ -1,4 +1,4 @@
-"""The way back: into the disks of a machine, or as a new machine; what cannot be done is refused before."""
+"""The way back: tracking begins anew after it; a new machine is made whole or not at all."""
 
 from __future__ import annotations
 
@@ -13,21 +13,20 @@ from asyncvddk.vsphere import (
     MachineConfiguration,
     NotFoundError,
     NotPossibleError,
-    Obstacle,
     VirtualMachine,
     machines,
     restore_as_new,
-    restore_into,
+    restore_disks,
 )
 from asyncvddk.vsphere._journal import journals
-from asyncvddk.vsphere._restore_vm import pairs
 from asyncvddk.vsphere._specification import specification
 from asyncvddk.vsphere._vim import Managed, moref, vim
 from tests.fix_vsphere import MIB
-from tests.vsphere.fakes import a_disk, a_machine
 from tests.vsphere.test_plan import snapshot
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from asyncvddk.backup import RestoreProgress
     from asyncvddk.repository import Snapshot
     from tests.vsphere.backups import Backups
@@ -44,14 +43,6 @@ async def named(backups: Backups, name: str) -> VirtualMachine:
     return next(one for one in await machines(backups.vsphere) if one.name == name)
 
 
-async def into(backups: Backups, made: Snapshot, name: str = "web", **more: Any) -> Any:  # noqa: ANN401
-    """Restore into a machine."""
-    machine = await named(backups, name)
-    return await restore_into(
-        backups.vsphere, backups.vddk, backups.repository, made, machine, journal=backups.folder, **more
-    )
-
-
 async def saved(backups: Backups) -> Snapshot:
     """Write something to both disks of ``web`` and back it up."""
     await backups.write("web", 70_000, b"good")
@@ -61,58 +52,34 @@ async def saved(backups: Backups) -> Snapshot:
     return result.snapshot
 
 
-async def test_disks_are_what_they_were(backups: Backups) -> None:
-    """Only what differs is written; tracking begins anew, so that the next backup is right, too."""
+async def test_a_restored_machine_is_backed_up_right(backups: Backups) -> None:
+    """What tracking says does not fit what was written past it: it begins anew. Nothing is left in the journal."""
     made = await saved(backups)
     before = {key: backups.guest("web", key) for key in (2000, 2001)}
     await backups.write("web", 70_000, b"evil")
     await backups.write("web", 3 * MIB, b"x" * MIB)
+    await backups.make("web")
     await power(backups, "web", on=False)
-    results = await into(backups, made)
+    locks: list[list[Path]] = []
+    machine = await named(backups, "web")
+    outcomes = await restore_disks(
+        backups.vsphere,
+        backups.vddk,
+        backups.repository,
+        made,
+        machine,
+        journal=backups.folder,
+        progress=lambda *_: locks.append(journals(backups.folder)),
+    )
+    assert [outcome.error for outcome in outcomes] == [None, None]
+    assert locks
+    assert all(len(found) == 1 for found in locks)
     assert {key: backups.guest("web", key) for key in (2000, 2001)} == before
-    assert [pair.disk.key for pair, _ in results] == [2000, 2001]
-    assert results[1][1].bytes_written == 0
     (later,) = await backups.make("web")
     assert later.changes[2000].reason is not None
-    assert await backups.stored(later.snapshot) == before[2000]
+    for key in (2000, 2001):
+        assert await backups.stored(later.snapshot, key) == before[key]
     backups.assert_nothing_left()
-
-
-async def test_one_disk_goes_where_it_is_told(backups: Backups) -> None:
-    """Into another disk that is large enough; the rest of it stays."""
-    made = await saved(backups)
-    small = backups.guest("web", 2001)
-    await power(backups, "web", on=False)
-    ((pair, _),) = await into(backups, made, keys={"2001": 2000}, only_different=False)
-    assert (pair.entry.key, pair.disk.key) == ("2001", 2000)
-    assert backups.guest("web")[: len(small)] == small
-
-
-async def test_a_machine_that_runs_is_not_written_to(backups: Backups) -> None:
-    """Nothing is changed: no lock, no tracking."""
-    made = await saved(backups)
-    backups.bench.forget_calls()
-    with pytest.raises(NotPossibleError, match="shut it down first"):
-        await into(backups, made)
-    assert backups.bench.calls("ReconfigVM_Task") == []
-
-
-@pytest.mark.parametrize(
-    ("machine", "keys", "reason"),
-    [
-        ({"power": "suspended"}, None, "is suspended"),
-        ({"snapshots": ("one",)}, None, "1 snapshots"),
-        ({"disks": (a_disk(2001),)}, None, "no disk 2000"),
-        ({"disks": (a_disk(capacity=MIB),)}, None, "grow it first"),
-        ({"disks": (a_disk(obstacle=Obstacle.PHYSICAL_RDM),)}, None, "raw device"),
-        ({}, {"2009": 2000}, "no disk '2009'"),
-        ({}, {}, "has no disks"),
-    ],
-)
-def test_what_is_refused_before(machine: dict[str, Any], keys: dict[str, int] | None, reason: str) -> None:
-    """With the reason."""
-    with pytest.raises(NotPossibleError, match=reason):
-        pairs(snapshot(), a_machine(**{"power": "poweredOff", **machine}), keys)
 
 
 async def test_a_machine_is_made_anew(backups: Backups) -> None:

@@ -70,10 +70,19 @@ class VerifyProgress:
     """Objects to read in all; None until that is known."""
 
 
+class StoppedError(Exception):
+    """Nobody waits for the check any more."""
+
+
 class _Check:
     """One run."""
 
-    def __init__(self, store: Store, tell: Callable[[VerifyProgress], object] | None = None) -> None:
+    def __init__(
+        self,
+        store: Store,
+        tell: Callable[[VerifyProgress], object] | None = None,
+        stopped: Callable[[], bool] = lambda: False,
+    ) -> None:
         """Start with nothing found."""
         self.store = store
         self.damage = Damage()
@@ -81,6 +90,7 @@ class _Check:
         self.bytes = 0
         self.total: int | None = None
         self._tell = tell
+        self._stopped = stopped
         self._told = 0.0
 
     def tell(self) -> None:
@@ -119,6 +129,8 @@ class _Check:
         return memoryview(data).nbytes
 
     def _count(self, size: int | None) -> None:
+        if self._stopped():
+            raise StoppedError
         if size is not None:
             self.objects += 1
             self.bytes += size
@@ -169,9 +181,13 @@ def verify(  # noqa: PLR0913  (those of Repository.verify)
     quarantine: bool,
     wanted: list[str] | None,
     tell: Callable[[VerifyProgress], object] | None = None,
+    stopped: Callable[[], bool] = lambda: False,
 ) -> VerifyReport:
-    """Check all, or what the snapshots of the names ``wanted`` use; see ``Repository.verify``."""
-    check = _Check(vault.store, tell)
+    """Check all, or what the snapshots of the names ``wanted`` use; see ``Repository.verify``.
+
+    Raises StoppedError soon after ``stopped`` says so.
+    """
+    check = _Check(vault.store, tell, stopped)
     check.tell()
     names = _snapshots.names(vault) if wanted is None else wanted
     used = check.structure(vault, names)

@@ -1,0 +1,62 @@
+"""Blocking work in threads: cancellation is heard, and waits for the call."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+
+import anyio
+import pytest
+
+from asyncvddk.repository import _threads
+
+
+@pytest.mark.parametrize("how", ["scope", "task"])
+async def test_a_cancelled_call_is_waited_for_and_no_further_one_begins(how: str) -> None:
+    """Whether a scope of anyio's is cancelled, or the task."""
+    began, may_end = asyncio.Event(), threading.Event()
+    loop = asyncio.get_running_loop()
+    ran: list[int] = []
+
+    def call(number: int) -> None:
+        loop.call_soon_threadsafe(began.set)
+        may_end.wait()
+        ran.append(number)
+
+    async def calls() -> None:
+        for number in range(100):
+            await _threads.run(lambda: call(number))  # noqa: B023  (runs before the next one)
+
+    async def in_scope() -> None:
+        with scope:
+            await calls()
+        assert scope.cancelled_caught
+
+    scope = anyio.CancelScope()
+    task = asyncio.ensure_future(in_scope() if how == "scope" else calls())
+    await began.wait()
+    if how == "scope":
+        scope.cancel()
+    else:
+        task.cancel()
+    for _ in range(10):
+        await asyncio.sleep(0)
+    assert not task.done()
+    assert ran == []
+    may_end.set()
+    await asyncio.wait([task])
+    assert task.cancelled() == (how == "task")
+    assert ran == [0]
+
+
+async def test_a_call_is_told_that_it_is_cancelled() -> None:
+    """So that a long one can end; what it raises then is nobody's."""
+    stop = threading.Event()
+
+    def call() -> None:
+        stop.wait()
+        raise RuntimeError
+
+    with anyio.move_on_after(0) as scope:
+        await _threads.run(call, on_cancel=stop.set)
+    assert scope.cancelled_caught
