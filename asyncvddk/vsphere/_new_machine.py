@@ -7,7 +7,7 @@ import secrets
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any
 
 from asyncvddk.backup import EmptyDiskTarget
 from asyncvddk.vsphere._access import locked
@@ -16,6 +16,7 @@ from asyncvddk.vsphere._endings import to_its_end
 from asyncvddk.vsphere._inventory import machines
 from asyncvddk.vsphere._journal import Entry, Journal, default_folder
 from asyncvddk.vsphere._restoring import DiskPair, RestoredDisk, Writing
+from asyncvddk.vsphere._specification import specification
 from asyncvddk.vsphere._vim import Managed, moref, vim
 from asyncvddk.vsphere.errors import FaultError, NotFoundError, NotPossibleError, ObjectGoneError, VSphereError
 
@@ -28,8 +29,6 @@ if TYPE_CHECKING:
     from asyncvddk.repository import Repository, Snapshot
     from asyncvddk.vsphere._machines import VirtualMachine
     from asyncvddk.vsphere._session import VSphere
-
-_SCSI: Final = "ParaVirtualSCSIController"
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +74,8 @@ async def restore_as_new(  # noqa: PLR0913  (each is a fact of its own)
         raise NotPossibleError(f"snapshot {snapshot.id}: it has no disk of the machine {stored.name}")
     find = partial(_find_place, vsphere, stored, datastore, host)
     place = await vsphere.call(find, what=f"find a place for {name}")
-    spec, left_out = _spec(stored, wanted, name, datastore, place.networks, connect=connect_networks)
+    keys = {str(disk["key"]) for disk in wanted}
+    spec, left_out = specification(stored, name, datastore, keys, place.networks, connect=connect_networks)
     folder = journal or default_folder()
     async with Journal.open(folder, server=vsphere.server, instance=vsphere.about.instance) as kept:
         entry = await kept.begin("machine", vm="", machine=name)
@@ -179,93 +179,6 @@ def _folder(content: Managed, host: Managed, stored: MachineConfiguration) -> Ma
         datacenter = datacenter.parent
     found = content.searchIndex.FindByInventoryPath(str(stored.data["machine"].get("folder") or "").strip("/"))
     return found if isinstance(found, vim.Folder) else datacenter.vmFolder
-
-
-def _spec(  # noqa: PLR0913  (each is a fact of its own)
-    stored: MachineConfiguration,
-    disks: list[dict[str, Any]],
-    name: str,
-    datastore: str,
-    networks: dict[str, Managed],
-    *,
-    connect: bool,
-) -> tuple[Managed, list[str]]:
-    """Return what the server makes, and what of the old machine has no counterpart."""
-    hardware = stored.hardware
-    kept = {disk["key"] for disk in disks}
-    left_out = [
-        f"{disk['label']}: {disk['reason'] or 'it could not be read'}"
-        for disk in stored.disks
-        if disk["key"] not in kept
-    ]
-    needed = {disk["controller"] for disk in disks}
-    changes = [_controller(one) for one in stored.controllers if one["name"] in needed]
-    keys = {one["name"]: one["key"] for one in stored.controllers}
-    changes += [_disk(disk, keys, datastore) for disk in disks]
-    for adapter in stored.networks:
-        if (network := networks.get(str(adapter["network"]))) is None:
-            left_out.append(f"{adapter['label']}: the host has no network {adapter['network']}")
-        else:
-            changes.append(_network(adapter, network, connect=connect))
-    spec = vim.vm.ConfigSpec(
-        name=name,
-        guestId=hardware["guest_id"],
-        version=hardware["version"] or None,
-        numCPUs=hardware["processors"],
-        numCoresPerSocket=hardware["cores_per_socket"],
-        memoryMB=hardware["memory"] >> 20,
-        firmware=hardware["firmware"],
-        annotation=hardware["annotation"],
-        changeTrackingEnabled=hardware["tracking"],
-        files=vim.vm.FileInfo(vmPathName=f"[{datastore}]"),
-        deviceChange=changes,
-    )
-    if hardware["secure_boot"]:
-        spec.bootOptions = vim.vm.BootOptions(efiSecureBootEnabled=True)
-    return spec, left_out
-
-
-def _added(device: Managed, *, file: str | None = None) -> Managed:
-    return vim.vm.device.VirtualDeviceSpec(operation="add", fileOperation=file, device=device)
-
-
-def _controller(one: dict[str, Any]) -> Managed:
-    kind = getattr(vim.vm.device, one["type"], None) or getattr(vim.vm.device, _SCSI)
-    device = kind(key=one["key"], busNumber=one["bus"])
-    if hasattr(device, "sharedBus"):
-        device.sharedBus = "noSharing"
-    return _added(device)
-
-
-def _disk(disk: dict[str, Any], keys: dict[str, int], datastore: str) -> Managed:
-    backing = vim.vm.device.VirtualDisk.FlatVer2BackingInfo(
-        fileName=f"[{datastore}]", diskMode="persistent", thinProvisioned=True
-    )
-    device = vim.vm.device.VirtualDisk(
-        key=disk["key"],
-        controllerKey=keys.get(disk["controller"], 200),  # an IDE controller, which each machine has, is not listed
-        unitNumber=disk["unit"],
-        capacityInBytes=disk["capacity"],
-        capacityInKB=disk["capacity"] >> 10,
-        backing=backing,
-    )
-    return _added(device, file="create")
-
-
-def _network(adapter: dict[str, Any], network: Managed, *, connect: bool) -> Managed:
-    kind = getattr(vim.vm.device, adapter["type"], None) or vim.vm.device.VirtualVmxnet3
-    device = kind(key=adapter["key"], addressType="generated")
-    device.connectable = vim.vm.device.VirtualDevice.ConnectInfo(
-        startConnected=connect and adapter["connected"], allowGuestControl=True, connected=False
-    )
-    if isinstance(network, vim.dvs.DistributedVirtualPortgroup):
-        port = vim.dvs.PortConnection(portgroupKey=network.key, switchUuid=network.config.distributedVirtualSwitch.uuid)
-        device.backing = vim.vm.device.VirtualEthernetCard.DistributedVirtualPortBackingInfo(port=port)
-    else:
-        device.backing = vim.vm.device.VirtualEthernetCard.NetworkBackingInfo(
-            network=network, deviceName=str(network.name)
-        )
-    return _added(device)
 
 
 def _pairs(snapshot: Snapshot, wanted: list[dict[str, Any]], machine: VirtualMachine) -> list[DiskPair]:

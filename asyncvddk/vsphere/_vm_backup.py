@@ -219,6 +219,9 @@ class _Run:
         """Let tracking begin, by a snapshot that is removed at once: else the one to come might have no change ids."""
         made = await _snapshots.create(self.vsphere, self.journal, under.machine, "never")
         await self._thaw(under, made)
+        if under.left:
+            name = under.machine.name
+            raise NotPossibleError(f"{name}: a snapshot that began tracking cannot be removed, so no other one is made")
 
     @asynccontextmanager
     async def _frozen(self, under: _Under) -> AsyncIterator[_snapshots.Frozen]:

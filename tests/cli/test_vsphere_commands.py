@@ -243,6 +243,7 @@ def test_what_a_backup_could_not_remove_is_removed_by_cleanup(
     at_bench: Bench, command: Command, place: tuple[str | Path, ...]
 ) -> None:
     """It says so, and cleanup does no more than the journal says."""
+    command("backup", "--vm", "db", *place)
     at_bench.faults(fail_remove=1000)
     ran = command("backup", "--vm", "db", "--no-track", *place)
     assert ran.status == 3
@@ -282,7 +283,8 @@ def test_a_machine_is_made_anew_from_its_backup(
     assert ran.status == 0, ran.err
     assert "/DC0/vm/db2 (vm-" in ran.err
     (made,) = command("vms", "--json", "db2").events
-    assert at_bench.guest_reads(made["moref"]) == at_bench.guest_reads(at_bench.machines["db"])
+    (disk,) = made["disks"]
+    assert at_bench.guest_reads(made["moref"], disk["key"]) == at_bench.guest_reads(at_bench.machines["db"])
     assert made["power"] == "poweredOff"
     for arguments, text in (
         (("--new-vm", "x"), "needs --datastore"),

@@ -324,6 +324,7 @@ async def test_many_machines_keep_the_budget(
         for place, peak in budget.peak.items():
             assert peak <= {"total": 5, "vcenter": 32, "datastore": 8}.get(place[0], 2)
         assert budget.peak["total", ""] > 2
+        assert {name for kind, name in budget.peak if kind == "host"} == {one.machine.host for one in results}
         assert budget.used == {}
         many.assert_nothing_left()
 
@@ -350,10 +351,11 @@ async def test_a_snapshot_that_stays_is_told_and_cleaned_up(backups: Backups) ->
 
 
 async def test_the_snapshot_that_begins_tracking_is_no_exception(backups: Backups) -> None:
-    """It, too, is told when it stays."""
+    """It, too, is told when it stays, and no second one is made."""
     backups.bench.faults(fail_remove=1)
     (result,) = await backups.make("web")
-    assert (result.outcome, len(result.left)) == ("partial", 1)
+    assert (result.outcome, len(result.left)) == ("failed", 1)
+    assert "no other one is made" in str(result.error)
     assert len(backups.bench.snapshots()) == 1
     report = await cleanup(backups.vsphere, backups.vddk, journal=backups.folder)
     assert report.snapshots == ["web"]
@@ -362,6 +364,7 @@ async def test_the_snapshot_that_begins_tracking_is_no_exception(backups: Backup
 
 async def test_the_journal_of_another_vcenter_is_left_alone(backups: Backups, new_bench: Callable[..., Bench]) -> None:
     """Its references mean other things there."""
+    await backups.make("web")
     backups.bench.faults(fail_remove=1)
     await backups.make("web")
     async with session_at(new_bench(Machine("web"))) as other:
