@@ -29,7 +29,7 @@ from asyncvddk.vsphere._vim import Managed, vim
 from asyncvddk.vsphere.errors import FaultError, NotPossibleError, ObjectGoneError
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Sequence
+    from collections.abc import AsyncIterator, Mapping, Sequence
     from pathlib import Path
 
     from asyncvddk import Vddk
@@ -176,11 +176,28 @@ class _Run:
             if self.options.lock and self.vsphere.about.vcenter:
                 lock = locked(self.vsphere, self.vddk, self.journal, under.machine, self.identity)
                 await undone.enter_async_context(lock)
-            if self.options.enable_tracking:
-                await self._enable_tracking(under)
-            self._tell(under, "freezing")
-            async with self._frozen(under) as frozen:
-                await self._copy(under, frozen)
+            begun = self.options.enable_tracking and await self._enable_tracking(under)
+            if await self._freeze_and_copy(under, unless_late=begun):
+                return
+            if under.left:
+                raise NotPossibleError(f"{under.machine.name}: its snapshot cannot be removed, so no other one is made")
+            await self._freeze_and_copy(under, unless_late=False)
+
+    async def _freeze_and_copy(self, under: _Under, *, unless_late: bool) -> bool:
+        """Make a snapshot, copy its disks, remove it.
+
+        ``unless_late``: nothing is copied, and False returned, if it has no change ids, since tracking began only with
+        it: the next snapshot has them, and is the one to copy, else the next backup would read all once more.
+        """
+        self._tell(under, "freezing")
+        async with self._frozen(under) as frozen:
+            self._tell(under, "looking")
+            config = await self._config(under.machine, frozen)
+            there = {disk.key: disk for disk in disks_of(config.hardware.device or ())}
+            if unless_late and any(there[disk.key].change_id is None for disk in under.can.disks if disk.key in there):
+                return False
+            await self._copy(under, frozen, config, there)
+            return True
 
     def _feasible(self, machine: VirtualMachine) -> Feasible:
         encrypted = self.repository.config.encryption != "none"
@@ -190,11 +207,11 @@ class _Run:
         if self.observer is not None:
             self.observer.step(under.machine, step)
 
-    async def _enable_tracking(self, under: _Under) -> None:
-        """Switch on changed-block tracking; that it cannot be is no reason not to back up."""
+    async def _enable_tracking(self, under: _Under) -> bool:
+        """Switch on changed-block tracking, and tell whether that was done; it need not be for a backup."""
         machine = under.machine
         if machine.tracking:
-            return
+            return False
         reason = None
         if not machine.tracking_possible:
             reason = f"virtual hardware {machine.hardware_version} or the host cannot do it"
@@ -206,22 +223,14 @@ class _Run:
             what = f"switch on changed-block tracking of {machine.name}"
             try:
                 await self.vsphere.task(lambda: vm.ReconfigVM_Task(spec), what=what)
-                await self._stun(under)
-                under.machine = await _inventory.machine(self.vsphere, machine)
             except ObjectGoneError:
                 raise
             except FaultError as error:
                 reason = str(error)
-        if reason is not None:
-            _logger.warning("tracking_stays_off", machine=machine.name, reason=reason, effect="each backup reads all")
-
-    async def _stun(self, under: _Under) -> None:
-        """Let tracking begin, by a snapshot that is removed at once: else the one to come might have no change ids."""
-        made = await _snapshots.create(self.vsphere, self.journal, under.machine, "never")
-        await self._thaw(under, made)
-        if under.left:
-            name = under.machine.name
-            raise NotPossibleError(f"{name}: a snapshot that began tracking cannot be removed, so no other one is made")
+            else:
+                return True
+        _logger.warning("tracking_stays_off", machine=machine.name, reason=reason, effect="each backup reads all")
+        return False
 
     @asynccontextmanager
     async def _frozen(self, under: _Under) -> AsyncIterator[_snapshots.Frozen]:
@@ -239,11 +248,11 @@ class _Run:
         if not await to_its_end(_snapshots.discard(self.vsphere, self.journal, frozen.entry)):
             under.left.append(f"snapshot {frozen.name} ({frozen.moref})")
 
-    async def _copy(self, under: _Under, frozen: _snapshots.Frozen) -> None:
-        self._tell(under, "looking")
+    async def _copy(
+        self, under: _Under, frozen: _snapshots.Frozen, config: Managed, there: Mapping[int, VirtualMachineDisk]
+    ) -> None:
+        """Copy the disks ``there`` are in a snapshot, and what belongs to them."""
         machine = under.machine
-        config = await self._config(machine, frozen)
-        there = {disk.key: disk for disk in disks_of(config.hardware.device or ())}
         taken = [there[disk.key] for disk in under.can.disks if disk.key in there]
         if lost := [disk.label for disk in under.can.disks if disk.key not in there]:
             raise NotPossibleError(f"{machine.name}: the snapshot has no {', '.join(lost)}")

@@ -154,9 +154,10 @@ async def test_tracking_is_switched_on_when_asked(backups: Backups) -> None:
 
 
 async def test_tracking_that_begins_late_costs_no_second_full_backup(backups: Backups) -> None:
-    """A snapshot is made and removed before: the one that is backed up has change ids."""
+    """The first snapshot has no change ids: it is removed, and the one that is backed up has them."""
     backups.bench.faults(late_tracking=True)
     (first,) = await backups.make("web")
+    assert len(backups.bench.calls("CreateSnapshot_Task")) == 2
     assert first.snapshot
     assert first.snapshot.disk("2000").change_id
     (second,) = await backups.make("web")
@@ -352,7 +353,7 @@ async def test_a_snapshot_that_stays_is_told_and_cleaned_up(backups: Backups) ->
 
 async def test_the_snapshot_that_begins_tracking_is_no_exception(backups: Backups) -> None:
     """It, too, is told when it stays, and no second one is made."""
-    backups.bench.faults(fail_remove=1)
+    backups.bench.faults(fail_remove=1, late_tracking=True)
     (result,) = await backups.make("web")
     assert (result.outcome, len(result.left)) == ("failed", 1)
     assert "no other one is made" in str(result.error)
@@ -380,7 +381,7 @@ async def test_killed_at_any_step_cleanup_leaves_nothing(
     new_bench: Callable[..., Bench], repository: Repository, tmp_path: Path
 ) -> None:
     """Before and after each line of the journal; then the next backup works, and has the guest's bytes."""
-    moments = [*((line, False) for line in range(1, 12)), (2, True), (7, True), (11, True)]
+    moments = [*((line, False) for line in range(1, 8)), (2, True), (3, True), (7, True)]
     names = [f"vm{line}{'after' if after else 'before'}" for line, after in moments]
     bench = new_bench(*(Machine(name, (MIB,)) for name in names), hosts=1)
     folder = tmp_path / "journal"
@@ -410,7 +411,7 @@ async def test_killed_at_any_step_cleanup_leaves_nothing(
 
     codes = await asyncio.gather(*(one(name, moment) for name, moment in zip(names, moments, strict=True)))
     assert set(codes) == {-9}
-    assert len(bench.snapshots()) >= 4
+    assert len(bench.snapshots()) >= 2
     async with session_at(bench) as vsphere, Vddk(config=bench.library()) as vddk:
         report = await cleanup(vsphere, vddk, journal=folder)
         assert report.problems == []
