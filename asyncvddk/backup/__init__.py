@@ -12,7 +12,7 @@ from asyncvddk.backup._limits import BackupLimits
 from asyncvddk.backup._observer import BackupObserver, BackupProgress
 from asyncvddk.backup._restore import RestoreProgress, RestoreResult, restore
 from asyncvddk.backup._sources import find_disks, raw_disk, remote_disk, vmdk_disk
-from asyncvddk.backup._targets import DiskTarget, StreamTarget, WholeTarget
+from asyncvddk.backup._targets import DiskTarget, EmptyDiskTarget, StreamTarget, WholeTarget
 from asyncvddk.copy import RawTarget, VmdkTarget
 
 __all__ = [
@@ -25,6 +25,7 @@ __all__ = [
     "ChangedBlocks",
     "CompareProgress",
     "DiskTarget",
+    "EmptyDiskTarget",
     "RawImage",
     "RawTarget",
     "ReadableDisk",

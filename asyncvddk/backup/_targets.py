@@ -60,6 +60,18 @@ class DiskTarget(WholeTarget):
         return await self._disk.write_at(offset, data)
 
 
+class EmptyDiskTarget:
+    """A disk that exists and was never written: it reads as zeros, so it gets none, and a thin one stays thin."""
+
+    def __init__(self, disk: AsyncDisk) -> None:
+        """Write to ``disk``, which stays the caller's."""
+        self._disk = disk
+
+    async def write(self, offset: int, data: memoryview) -> int:
+        """Write. Raises a NativeError; cancelled, it waits for calls under way."""
+        return await self._disk.write_at(offset, data)
+
+
 class StreamTarget(WholeTarget):
     """A pipe, or anything else with a file descriptor, as standard output: bytes in their order, zeros included."""
 

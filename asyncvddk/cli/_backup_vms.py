@@ -13,7 +13,8 @@ from cyclopts import CycloptsError, Parameter
 from asyncvddk.cli import _exit
 from asyncvddk.cli._backup_report import BackupJson
 from asyncvddk.cli._options import Flag
-from asyncvddk.cli._output import emit, say
+from asyncvddk.cli._output import emit, say, tell
+from asyncvddk.cli._repository import table
 from asyncvddk.cli._text import count_of, describe, format_seconds, format_size
 
 if TYPE_CHECKING:
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
     from asyncvddk.cli._repository import Place
     from asyncvddk.cli._server import Server
     from asyncvddk.repository import DiskEntry
-    from asyncvddk.vsphere import MachineBackupOptions, MachineResult, Selection, VirtualMachine
+    from asyncvddk.vsphere import MachineBackupOptions, MachinePlan, MachineResult, Selection, VirtualMachine
 
 _Texts = Annotated[tuple[str, ...], Parameter(negative="", show_default=False)]
 
@@ -61,6 +62,8 @@ class Machines:
     """Take encrypted disks, too: they are read decrypted, so the repository has to be encrypted."""
     transport: Annotated[str | None, Parameter(show_default=False)] = None
     """Transport modes in their order, as hotadd:nbdssl (default: the library's)."""
+    dry_run: Annotated[bool, Flag] = False
+    """Say what would be done with each machine, and how many bytes would be read at most; change nothing."""
     disks_per_host: int = 4
     """Disks that are read from one ESXi host at once, to begin with."""
 
@@ -93,16 +96,18 @@ class Machines:
 MACHINES = Machines()
 
 
-async def back_up(
+async def back_up(  # noqa: PLR0913  (what the user asks for)
     wanted: Machines,
     server: Server,
     place: Place,
     mode: Literal["auto", "allocated", "full"],
     reporter_for: Callable[[int], BackupReporter],
+    *,
+    quiet: bool,
 ) -> int:
     """Back up the machines, tell, and return the exit status."""
     from asyncvddk.disks._library import Vddk  # noqa: PLC0415  (so that usage errors and --help need no library)
-    from asyncvddk.vsphere import Budget, BudgetLimits, back_up_machines, machines  # noqa: PLC0415
+    from asyncvddk.vsphere import Budget, BudgetLimits, back_up_machines, machines, plan_machines  # noqa: PLC0415
 
     if wanted.disks_per_host < 1:
         raise CycloptsError(msg="--disks-per-host takes a number from 1 on")
@@ -112,9 +117,14 @@ async def back_up(
     budget = Budget(BudgetLimits(per_host=per_host, per_host_most=max(per_host, BudgetLimits().per_host_most)))
     async with server.session() as vsphere, Vddk(libdir=place.libdir, config=place.config) as vddk:
         found = selection.machines(await machines(vsphere))  # first: what is wrong with rules costs no password
-        async with place.opened() as repository:
+        async with place.opened(read_only=wanted.dry_run) as repository:
+            if wanted.dry_run:
+                return _plan(
+                    await plan_machines(repository, found, selection=selection, options=wanted.options(mode)),
+                    json=place.json,
+                )
             with reporter_for(sum(len(selection.disks(machine)) for machine in found)) as reporter:
-                teller = MachineTeller(reporter, found, json=place.json)
+                teller = MachineTeller(reporter, found, json=place.json, quiet=quiet)
                 results = await back_up_machines(
                     vsphere,
                     vddk,
@@ -132,13 +142,72 @@ async def back_up(
     return _exit.DONE if outcomes["done"] == len(results) else _exit.PARTIAL
 
 
+def _plan(plans: Sequence[MachinePlan], *, json: bool) -> int:
+    """Tell what would be done."""
+    if json:
+        for plan in plans:
+            emit("plan", **_plan_facts(plan))
+    else:
+        table(("MACHINE", "DISKS", "READ ABOUT", "AT MOST", "TRACKING", "SNAPSHOT"), map(_plan_row, plans))
+        for plan in plans:
+            for line in _plan_notes(plan):
+                tell(f"{plan.machine.name}: {line}")
+        expected = format_size(sum(plan.expected for plan in plans))
+        most = format_size(sum(plan.at_most for plan in plans))
+        would = sum(plan.reason is None for plan in plans)
+        tell(
+            f"{would} of {count_of(len(plans), 'machine')} would be backed up, about {expected} read, {most} at most; "
+            "nothing is done"
+        )
+    return _exit.DONE if any(plan.reason is None for plan in plans) else _exit.FAILED
+
+
+def _plan_row(plan: MachinePlan) -> tuple[str, ...]:
+    if plan.reason:
+        return (plan.machine.path, "0", "-", "-", "-", f"none: {plan.reason}")
+    sizes = format_size(plan.expected), format_size(plan.at_most)
+    return (plan.machine.path, str(len(plan.disks)), *sizes, plan.tracking, "quiesced" if plan.quiesced else "plain")
+
+
+def _plan_notes(plan: MachinePlan) -> list[str]:
+    """Return what a reader should know of it."""
+    notes = [f"{one.disk.label} is left out: {one.reason}" for one in plan.skipped]
+    if plan.foreign_snapshots:
+        notes.append(f"it has {count_of(plan.foreign_snapshots, 'snapshot')} already, which stay")
+    if plan.parent is not None:
+        notes += [f"{one.disk.label} would be read whole: {one.reason}" for one in plan.disks if one.reason]
+    return notes
+
+
+def _plan_facts(plan: MachinePlan) -> dict[str, object]:
+    return {
+        "path": plan.machine.path,
+        "moref": plan.machine.moref,
+        "reason": plan.reason,
+        "parent": plan.parent,
+        "tracking": plan.tracking,
+        "quiesced": plan.quiesced,
+        "foreign_snapshots": plan.foreign_snapshots,
+        "expected": plan.expected,
+        "at_most": plan.at_most,
+        "disks": [
+            {"key": one.disk.key, "mode": one.mode, "reason": one.reason, "at_most": one.at_most, "last": one.last}
+            for one in plan.disks
+        ],
+        "skipped": [{"key": one.disk.key, "label": one.disk.label, "reason": one.reason} for one in plan.skipped],
+    }
+
+
 class MachineTeller:
     """A ``MachineObserver`` that tells of machines, and lets a ``BackupReporter`` tell of their disks."""
 
-    def __init__(self, reporter: BackupReporter, machines: Sequence[VirtualMachine], *, json: bool) -> None:
-        """Begin."""
+    def __init__(
+        self, reporter: BackupReporter, machines: Sequence[VirtualMachine], *, json: bool, quiet: bool
+    ) -> None:
+        """Begin; ``quiet``: only what went wrong is told."""
         self._reporter = reporter
         self._json = json
+        self._quiet = quiet
         names = Counter(machine.name for machine in machines)
         self._names = {
             machine.moref: machine.name if names[machine.name] == 1 else f"{machine.name} ({machine.moref})"
@@ -162,9 +231,9 @@ class MachineTeller:
         name = self._names[result.machine.moref]
         if result.error is not None:
             say(f"asyncvddk: {name}: {describe(result.error)}")
-        for line in _notes(result):
+        for line in (*(() if self._quiet else _notes(result)), *_left(result)):
             say(f"{name}: {line}")
-        if result.snapshot is not None:
+        if result.snapshot is not None and not self._quiet:
             say(f"{name}: {result.outcome}, snapshot {result.snapshot.id}, {_LEVELS.get(str(result.level), '')}")
 
     def summary(self, results: Sequence[MachineResult], seconds: float) -> None:
@@ -175,6 +244,8 @@ class MachineTeller:
         if self._json:
             counts = {name: outcomes[name] for name in ("done", "partial", "failed")}
             emit("summary", machines=len(results), **counts, read=read, stored=stored, seconds=round(seconds, 3))
+            return
+        if self._quiet:
             return
         bad = ", ".join(f"{outcomes[name]} {name}" for name in ("partial", "failed") if outcomes[name])
         machines = count_of(len(results), "machine") + (f" ({bad})" if bad else "")
@@ -218,7 +289,12 @@ def _notes(result: MachineResult) -> list[str]:
     ]
     if result.level_reason:
         notes.append(f"not quiesced: {result.level_reason}")
-    return notes + [f"left behind: {left}; asyncvddk cleanup removes it" for left in result.left]
+    return notes
+
+
+def _left(result: MachineResult) -> list[str]:
+    """Return what could not be removed."""
+    return [f"left behind: {left}; asyncvddk cleanup removes it" for left in result.left]
 
 
 def _facts(result: MachineResult) -> dict[str, object]:

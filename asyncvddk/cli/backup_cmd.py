@@ -79,7 +79,7 @@ def backup(  # noqa: PLR0913  (the options of a command)
         with errors_as_json(place):
             if machines.wanted:
                 told = partial(_reporter, json=place.json, quiet=quiet)
-                return await back_up(machines, server, place, mode, told)
+                return await back_up(machines, server, place, mode, told, quiet=quiet)
             return await _open_and_back_up(*_completed(what, place, job), quiet=quiet)
 
     return run_command(command, place, logs=True)

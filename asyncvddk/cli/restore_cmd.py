@@ -15,7 +15,7 @@ from asyncvddk.cli import _exit
 from asyncvddk.cli._options import Flag, TypeName
 from asyncvddk.cli._output import say
 from asyncvddk.cli._repository import PLACE, Place, run_with_repository
-from asyncvddk.cli._restore_vm import restore_to_machine
+from asyncvddk.cli._restore_vm import ToMachine, Wanted, restore_to_machine
 from asyncvddk.cli._run import EXPECTED
 from asyncvddk.cli._server import SERVER, Server
 from asyncvddk.cli._snapshot_disks import chosen, file_name, stdout_for_bytes
@@ -35,7 +35,7 @@ from asyncvddk.copy._places import refuse_existing
 from asyncvddk.models import CreateParams
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Iterator
+    from collections.abc import AsyncIterator, Callable, Iterator, Sequence
     from contextlib import AbstractAsyncContextManager
 
     from typing_extensions import Buffer
@@ -57,6 +57,9 @@ def restore(  # noqa: PLR0913  (the options of a command)
     to: Annotated[str | None, Parameter(allow_leading_hyphen=True, show_default=False)] = None,
     into: Annotated[Path | None, Parameter(show_default=False)] = None,
     vm: Annotated[str | None, Parameter(show_default=False)] = None,
+    new_vm: Annotated[str | None, Parameter(show_default=False)] = None,
+    datastore: Annotated[str | None, Parameter(show_default=False)] = None,
+    host: Annotated[str | None, Parameter(show_default=False)] = None,
     only_different: Annotated[bool, Flag] = False,
     format: Annotated[Literal["raw", "vmdk"] | None, Parameter(show_default=False)] = None,  # noqa: A002
     disk_type: Annotated[TypeName, Parameter(show_default=False)] = "monolithicSparse",
@@ -87,6 +90,12 @@ def restore(  # noqa: PLR0913  (the options of a command)
         Machine of the server that is off and has no snapshots: a name, or a rule as for vms. Each disk goes to the one
         with the same device key; what is there already is not written again. The latest snapshot is then the machine's
         own, unless --source names another one.
+    new_vm
+        Make the machine anew under this name, from its stored configuration; it stays off.
+    datastore
+        With --new-vm: where its disks are made.
+    host
+        With --new-vm: ESXi host that has the datastore (default: the old machine's, else any).
     only_different
         With --into: read what is there, and write only what differs.
     format
@@ -100,26 +109,28 @@ def restore(  # noqa: PLR0913  (the options of a command)
     source
         Only snapshots of this source, as for latest.
     """
-    _check_place(to, into, vm, only_different=only_different)
-    if (into or vm or to == _STDOUT) and (format or sync or disk_type != "monolithicSparse"):
+    machine = ToMachine.chosen(vm, new_vm, datastore, host)
+    _check_place([to, into, vm, new_vm], to, into, only_different=only_different)
+    if (into or machine or to == _STDOUT) and (format or sync or disk_type != "monolithicSparse"):
         raise CycloptsError(msg="--format, --disk-type and --sync are for new files")
     options = CopyOptions(*format_and_type(to or "", format, disk_type), overwrite=force, sync=sync)
     stdout = stdout_for_bytes(json=place.json) if to == _STDOUT else None
     what = _What(keys, to or "", into, stdout, options, only_different)
 
     async def command(repository: Repository) -> int:
-        if vm is not None:
-            return await restore_to_machine(repository, snapshot, source, keys, vm, server, place, quiet=quiet)
+        if machine is not None:
+            wanted = Wanted(snapshot, source, keys)
+            return await restore_to_machine(repository, wanted, machine, server, place, quiet=quiet)
         found = await repository.find(snapshot, source=source)
         return await _plan_and_restore(repository, found, what, place, quiet=quiet)
 
     return run_with_repository(command, place, read_only=True)
 
 
-def _check_place(to: str | None, into: Path | None, vm: str | None, *, only_different: bool) -> None:
+def _check_place(places: Sequence[object], to: str | None, into: Path | None, *, only_different: bool) -> None:
     """Raise a CycloptsError unless there is one place to restore to."""
-    if sum(place is not None for place in (to, into, vm)) != 1:
-        raise CycloptsError(msg="where to? give one of --to, --into and --vm")
+    if sum(place is not None for place in places) != 1:
+        raise CycloptsError(msg="where to? give one of --to, --into, --vm and --new-vm")
     if to is not None and to.startswith("-") and to != _STDOUT:
         raise CycloptsError(msg=f"--to needs a place, and {to} is none; write ./{to} for a file of this name")
     if only_different and into is None:

@@ -88,6 +88,7 @@ def since(base: DiskEntry | None, disk: VirtualMachineDisk) -> tuple[str | None,
 
 
 def _another_disk(base: DiskEntry, disk: VirtualMachineDisk) -> str | None:
+    """Return why a disk is not the one that was backed up, None if it is."""
     if disk.uuid is None or base.uuid != disk.uuid:
         return "it is another disk than in the last backup"
     if base.capacity != disk.capacity:

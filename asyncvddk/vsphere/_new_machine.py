@@ -1,49 +1,44 @@
-"""A machine made anew from a backup: its disks as VMDKs in a datastore that is mounted here, then itself."""
+"""A machine made anew from its backup: by the stored configuration, with empty disks that are then filled."""
 
 from __future__ import annotations
 
-import shutil
 from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import structlog
 
-from asyncvddk.backup import VmdkTarget, restore
-from asyncvddk.models import AdapterType, CreateParams, DiskType
-from asyncvddk.repository import _threads
+from asyncvddk.backup import EmptyDiskTarget
 from asyncvddk.vsphere._configuration import MachineConfiguration
 from asyncvddk.vsphere._endings import to_its_end
-from asyncvddk.vsphere._properties import properties
-from asyncvddk.vsphere._specification import specification
+from asyncvddk.vsphere._inventory import machines
+from asyncvddk.vsphere._restoring import DiskPair, RestoredDisk, Writing, guarded
 from asyncvddk.vsphere._vim import Managed, moref, vim
 from asyncvddk.vsphere.errors import NotFoundError, NotPossibleError, VSphereError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Sequence
     from pathlib import Path
 
     from asyncvddk import Vddk
     from asyncvddk.backup import RestoreProgress
-    from asyncvddk.repository import DiskEntry, Repository, Snapshot
+    from asyncvddk.repository import Repository, Snapshot
     from asyncvddk.vsphere._machines import VirtualMachine
     from asyncvddk.vsphere._session import VSphere
 
-_SECTOR: Final = 512
+_SCSI: Final = "ParaVirtualSCSIController"
 
 _logger = structlog.get_logger()
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True)
 class NewMachine:
-    """A machine that was made."""
+    """A machine that was made from a backup."""
 
-    moref: str
-    name: str
-    disks: tuple[str, ...]
-    """Paths, as ``[ds1] web/web.vmdk``."""
-    missing: tuple[str, ...]
-    """What the backup does not have, or what could not be made as it was."""
+    machine: VirtualMachine
+    disks: list[RestoredDisk]
+    left_out: tuple[str, ...]
+    """What of the configuration has no counterpart here, as a network that does not exist."""
 
 
 async def restore_as_new(  # noqa: PLR0913  (each is a fact of its own)
@@ -54,116 +49,198 @@ async def restore_as_new(  # noqa: PLR0913  (each is a fact of its own)
     *,
     name: str,
     datastore: str,
-    mounted: Path,
-    like: VirtualMachine,
-    connect_networks: bool = False,
-    progress: Callable[[DiskEntry, RestoreProgress], object] | None = None,
+    host: str | None = None,
+    transport_modes: Sequence[str] | None = None,
+    journal: Path | None = None,
+    progress: Callable[[DiskPair, RestoreProgress], object] | None = None,
 ) -> NewMachine:
-    """Make the machine of a backup anew under the name ``name``, off, with new identifiers.
+    """Make the machine of ``snapshot`` anew as ``name``, with the disks of the snapshot on ``datastore``.
 
-    Its disks are written as thin VMDKs to a new folder in ``mounted``, where the datastore ``datastore`` (as an NFS
-    volume) is mounted on this machine. ``like`` is a machine of the inventory whose folder, host and resource pool the
-    new one gets. Network adapters get new addresses and, unless ``connect_networks``, are not connected at the start:
-    the old machine may still run.
+    Processors, memory, firmware, controllers, disks and network adapters are as the stored configuration has them;
+    disks are thin, MAC addresses new, so that both machines can run. It is made in the folder where the old one was,
+    or in that of the data center, on ``host`` (by name; default: the old one's, else any that has the datastore), and
+    is off. It is locked while its disks are written (noted in ``journal``, as by ``back_up_machines``). If a disk
+    cannot be restored, or when this is cancelled, the new machine is removed again.
 
-    Raises NotPossibleError and NotFoundError before anything is made, OSError, NativeError, DamagedError, FaultError.
-    After an error, or cancelled, nothing is left: neither files nor a machine.
+    Raises NotPossibleError (no configuration is stored with the snapshot, or no disk), NotFoundError (datastore or
+    host), FaultError (as DuplicateName), and what a disk failed of.
     """
     if snapshot.config is None:
-        raise NotPossibleError(f"snapshot {snapshot.id} has no configuration of a machine: restore its disks singly")
-    if not name or "/" in name or name.startswith(".") or not name.isprintable():
-        raise NotPossibleError(f"name={name!r}: it is the name of a folder, too: without slashes, not hidden")
-    configuration = MachineConfiguration.read(await repository.blob(snapshot.config))
-    folder = mounted / name
-    places = await vsphere.call(partial(_places, vsphere, like, datastore, name), what=f"look for a place for {name}")
+        raise NotPossibleError(f"snapshot {snapshot.id}: no configuration of a machine is stored with it")
+    stored = MachineConfiguration.read(await repository.blob(snapshot.config))
+    wanted = [disk for disk in stored.disks if any(entry.key == str(disk["key"]) for entry in snapshot.disks)]
+    if not wanted:
+        raise NotPossibleError(f"snapshot {snapshot.id}: it has no disk of the machine {stored.name}")
+    find = partial(_find_place, vsphere, stored, datastore, host)
+    place = await vsphere.call(find, what=f"find a place for {name}")
+    spec, left_out = _spec(stored, wanted, name, datastore, place.networks)
+    if stored.nvram is not None:
+        left_out.append("NVRAM: the firmware's variables are in the backup, the new machine begins with its own")
     made: list[str] = []
-    ours: list[Path] = []
-
-    def make_folder() -> None:
-        folder.mkdir(mode=0o755)
-        ours.append(folder)
 
     async def note(result: Managed) -> None:
         made.append(moref(result))
 
     try:
-        await _threads.run(make_folder)
-        files: dict[str, str] = {}
-        for number, entry in enumerate(snapshot.disks):
-            file = f"{name}.vmdk" if number == 0 else f"{name}_{number}.vmdk"
-            await _write(vddk, repository, snapshot, entry, folder / file, progress)
-            files[entry.key] = f"[{datastore}] {name}/{file}"
-        spec, missing = specification(
-            configuration, name, f"[{datastore}] {name}", files, places.networks, connect=connect_networks
-        )
-        await vsphere.task(
-            lambda: places.folder.CreateVM_Task(config=spec, pool=places.pool, host=places.host),
-            what=f"make the machine {name}",
-            ended=note,
-        )
-        if configuration.nvram is not None:  # now: a server may make one of its own with the machine
-            await _threads.run(partial((folder / f"{name}.nvram").write_bytes, configuration.nvram))
-    except BaseException as error:
-        await to_its_end(_unmake(vsphere, made, ours, error))
+        await vsphere.task(partial(_start, place, spec), what=f"make the machine {name}", ended=note)
+        machine = next(one for one in await machines(vsphere) if one.moref == made[0])
+        pairs = _pairs(snapshot, wanted, machine)
+        async with guarded(vsphere, vddk, machine, journal):
+            writing = Writing(
+                vsphere, vddk, repository, snapshot, machine, EmptyDiskTarget, transport_modes, progress=progress
+            )
+            disks = await writing.all(pairs)
+        _refuse_failed(disks)
+    except BaseException:
+        for new in made:  # also if it was cancelled while the server made it
+            await to_its_end(_destroy(vsphere, new, name))
         raise
-    _logger.info("machine_made", machine=name, moref=made[0])
-    return NewMachine(moref=made[0], name=name, disks=tuple(files.values()), missing=tuple(missing))
+    return NewMachine(machine, disks, tuple(left_out))
 
 
-async def _write(  # noqa: PLR0913, PLR0917  (each is a thing of its own)
-    vddk: Vddk,
-    repository: Repository,
-    snapshot: Snapshot,
-    entry: DiskEntry,
-    path: Path,
-    progress: Callable[[DiskEntry, RestoreProgress], object] | None,
-) -> None:
-    told = None if progress is None else partial(progress, entry)
-    size = -(-entry.capacity // _SECTOR) * _SECTOR
-    params = CreateParams(size=size, disk_type=DiskType.VMFS_THIN, adapter=AdapterType.SCSI_LSILOGIC)
-    target = VmdkTarget(vddk, path, params, sync=True)
-    async with await repository.open_disk(snapshot, entry.key) as source, target as writing:
-        await restore(source, writing, progress=told)
-
-
-async def _unmake(vsphere: VSphere, made: list[str], folders: list[Path], error: BaseException) -> None:
-    """Leave nothing; what cannot be removed becomes a note of the error."""
-    for machine in made:
-        try:
-            vm = vsphere.managed(vim.VirtualMachine, machine)
-            await vsphere.call(vm.UnregisterVM, what=f"unregister {machine}")
-        except VSphereError as problem:
-            error.add_note(f"the machine {machine} is left: {problem}")
-            return
-    for folder in folders:
-        try:
-            await _threads.run(partial(shutil.rmtree, folder))
-        except OSError as problem:
-            error.add_note(f"{folder} is left: {problem}")
+def _refuse_failed(disks: Sequence[RestoredDisk]) -> None:
+    """Raise what the first disk failed of, if one did."""
+    for disk in disks:
+        if disk.error is not None:
+            raise disk.error
 
 
 @dataclass(frozen=True, slots=True)
-class _Places:
+class _Place:
     folder: Managed
     pool: Managed
     host: Managed
-    networks: Mapping[str, Managed]
+    networks: dict[str, Managed]
+    """By name, those of the host."""
 
 
-def _places(vsphere: VSphere, like: VirtualMachine, datastore: str, name: str) -> _Places:
-    """Return where a machine is made that is beside another one. Blocking."""
+def _start(place: _Place, spec: Managed) -> Managed:
+    return place.folder.CreateVM_Task(config=spec, pool=place.pool, host=place.host)
+
+
+async def _destroy(vsphere: VSphere, made: str, name: str) -> None:
+    """Remove what was made; if that fails, the log says what is left."""
+    thing = vsphere.managed(vim.VirtualMachine, made)
+    try:
+        await vsphere.task(lambda: thing.Destroy_Task(), what=f"remove the machine {name}")  # noqa: PLW0108
+    except VSphereError as error:
+        _logger.warning("machine_left", machine=name, moref=made, reason=str(error), remedy="delete it")
+
+
+def _find_place(vsphere: VSphere, stored: MachineConfiguration, datastore: str, host: str | None) -> _Place:
+    """Look for host, pool and folder. Blocking."""
     content = vsphere.content
-    vm = vsphere.managed(vim.VirtualMachine, like.moref)
-    found = properties(content, vm, ["parent", "resourcePool", "runtime.host"])
-    if not all(key in found for key in ("parent", "resourcePool", "runtime.host")):
-        raise NotPossibleError(f"{like.name} is no machine to make another one beside: it has no folder, pool or host")
-    host = properties(content, found["runtime.host"], ["datastore", "network", "name"])
-    stores = {str(properties(content, store, ["name"]).get("name")): store for store in host.get("datastore") or ()}
-    if datastore not in stores:
-        raise NotFoundError(f"the host {host.get('name')} has no datastore {datastore!r}, but {sorted(stores)}")
-    if content.searchIndex.FindChild(found["parent"], name) is not None:
-        raise NotPossibleError(f"a machine {name!r} is there already: give another name")
-    networks = {}
-    for network in host.get("network") or ():
-        networks[str(properties(content, network, ["name"]).get("name"))] = network
-    return _Places(found["parent"], found["resourcePool"], found["runtime.host"], networks)
+    view = content.viewManager.CreateContainerView(content.rootFolder, [vim.HostSystem], True)  # noqa: FBT003
+    try:
+        hosts = {str(one.name): one for one in view.view}
+    finally:
+        view.Destroy()
+    fitting = {name: one for name, one in hosts.items() if datastore in {str(store.name) for store in one.datastore}}
+    if host is not None and host not in hosts:
+        raise NotFoundError(f"host {host}: there is none of this name, but {', '.join(sorted(hosts))}")
+    if not fitting or (host is not None and host not in fitting):
+        raise NotFoundError(f"datastore {datastore}: {host or 'no host'} does not have it")
+    old = str(stored.data["machine"].get("host") or "")
+    chosen = fitting[host or (old if old in fitting else min(fitting))]
+    return _Place(
+        folder=_folder(content, chosen, stored),
+        pool=chosen.parent.resourcePool,
+        host=chosen,
+        networks={str(one.name): one for one in chosen.network},
+    )
+
+
+def _folder(content: Managed, host: Managed, stored: MachineConfiguration) -> Managed:
+    """Return the folder where the machine was; if it is gone, or elsewhere, that of the host's data center."""
+    datacenter = host
+    while not isinstance(datacenter, vim.Datacenter):
+        datacenter = datacenter.parent
+    found = content.searchIndex.FindByInventoryPath(str(stored.data["machine"].get("folder") or "").strip("/"))
+    return found if isinstance(found, vim.Folder) else datacenter.vmFolder
+
+
+def _spec(
+    stored: MachineConfiguration, disks: list[dict[str, Any]], name: str, datastore: str, networks: dict[str, Managed]
+) -> tuple[Managed, list[str]]:
+    """Return what the server makes, and what of the old machine has no counterpart."""
+    hardware, left_out = stored.hardware, []
+    needed = {disk["controller"] for disk in disks}
+    changes = [_controller(one) for one in stored.controllers if one["name"] in needed]
+    keys = {one["name"]: one["key"] for one in stored.controllers}
+    changes += [_disk(disk, keys, datastore) for disk in disks]
+    for adapter in stored.networks:
+        if (network := networks.get(str(adapter["network"]))) is None:
+            left_out.append(f"{adapter['label']}: the host has no network {adapter['network']}")
+        else:
+            changes.append(_network(adapter, network))
+    spec = vim.vm.ConfigSpec(
+        name=name,
+        guestId=hardware["guest_id"],
+        version=hardware["version"] or None,
+        numCPUs=hardware["processors"],
+        numCoresPerSocket=hardware["cores_per_socket"],
+        memoryMB=hardware["memory"] >> 20,
+        firmware=hardware["firmware"],
+        annotation=hardware["annotation"],
+        changeTrackingEnabled=hardware["tracking"],
+        files=vim.vm.FileInfo(vmPathName=f"[{datastore}]"),
+        deviceChange=changes,
+    )
+    if hardware["secure_boot"]:
+        spec.bootOptions = vim.vm.BootOptions(efiSecureBootEnabled=True)
+    return spec, left_out
+
+
+def _added(device: Managed, *, file: str | None = None) -> Managed:
+    return vim.vm.device.VirtualDeviceSpec(operation="add", fileOperation=file, device=device)
+
+
+def _controller(one: dict[str, Any]) -> Managed:
+    kind = getattr(vim.vm.device, one["type"], None) or getattr(vim.vm.device, _SCSI)
+    device = kind(key=one["key"], busNumber=one["bus"])
+    if hasattr(device, "sharedBus"):
+        device.sharedBus = "noSharing"
+    return _added(device)
+
+
+def _disk(disk: dict[str, Any], keys: dict[str, int], datastore: str) -> Managed:
+    backing = vim.vm.device.VirtualDisk.FlatVer2BackingInfo(
+        fileName=f"[{datastore}]", diskMode="persistent", thinProvisioned=True
+    )
+    device = vim.vm.device.VirtualDisk(
+        key=disk["key"],
+        controllerKey=keys.get(disk["controller"], 200),  # an IDE controller, which each machine has, is not listed
+        unitNumber=disk["unit"],
+        capacityInBytes=disk["capacity"],
+        capacityInKB=disk["capacity"] >> 10,
+        backing=backing,
+    )
+    return _added(device, file="create")
+
+
+def _network(adapter: dict[str, Any], network: Managed) -> Managed:
+    kind = getattr(vim.vm.device, adapter["type"], None) or vim.vm.device.VirtualVmxnet3
+    device = kind(key=adapter["key"], addressType="generated")
+    device.connectable = vim.vm.device.VirtualDevice.ConnectInfo(
+        startConnected=adapter["connected"], allowGuestControl=True, connected=False
+    )
+    if isinstance(network, vim.dvs.DistributedVirtualPortgroup):
+        port = vim.dvs.PortConnection(portgroupKey=network.key, switchUuid=network.config.distributedVirtualSwitch.uuid)
+        device.backing = vim.vm.device.VirtualEthernetCard.DistributedVirtualPortBackingInfo(port=port)
+    else:
+        device.backing = vim.vm.device.VirtualEthernetCard.NetworkBackingInfo(
+            network=network, deviceName=str(network.name)
+        )
+    return _added(device)
+
+
+def _pairs(snapshot: Snapshot, wanted: list[dict[str, Any]], machine: VirtualMachine) -> list[DiskPair]:
+    """Return which disk goes where: to the one at the same place of the same controller."""
+    there = {disk.address: disk for disk in machine.disks}
+    pairs = []
+    for disk in wanted:
+        address = f"{disk['controller']}:{disk['unit']}"
+        if address not in there:
+            raise NotPossibleError(f"{machine.path}: the new machine has no disk at {address}")
+        pairs.append(DiskPair(snapshot.disk(str(disk["key"])), there[address]))
+    return pairs

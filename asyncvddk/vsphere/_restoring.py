@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import secrets
-from contextlib import AsyncExitStack
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Final
 
 import anyio
@@ -19,11 +20,11 @@ from asyncvddk.vsphere._vim import vim
 from asyncvddk.vsphere.errors import NotFoundError, NotPossibleError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import AsyncIterator, Callable, Iterable, Sequence
     from pathlib import Path
 
-    from asyncvddk import Vddk
-    from asyncvddk.backup import RestoreProgress, RestoreResult
+    from asyncvddk import AsyncDisk, Vddk
+    from asyncvddk.backup import EmptyDiskTarget, RestoreProgress, RestoreResult
     from asyncvddk.repository import DiskEntry, Repository, Snapshot
     from asyncvddk.vsphere._machines import VirtualMachine, VirtualMachineDisk
     from asyncvddk.vsphere._session import VSphere
@@ -111,42 +112,33 @@ async def restore_disks(  # noqa: PLR0913  (each is a fact of its own)
     machine = await look_at(vsphere, known)
     _refuse_unfit(machine)
     pairs = pair_disks(snapshot, machine, keys)
-    params = vsphere.connect_params(machine.moref)
-    limiter = anyio.CapacityLimiter(jobs)
-    outcomes: dict[str, RestoredDisk] = {}
-
-    async def one(pair: DiskPair) -> None:
-        def told(state: RestoreProgress) -> None:
-            if progress is not None:
-                progress(pair, state)
-
-        async with limiter:
-            try:
-                stored = await repository.open_disk(snapshot, pair.entry.key)
-                opening = vddk.open_disk(
-                    pair.disk.path, params=params, transport_modes=transport_modes, read_only=False, identity=None
-                )
-                async with stored, opening as disk:
-                    result = await restore(stored, DiskTarget(disk, only_different=only_different), progress=told)
-                    await disk.flush()
-                outcomes[pair.entry.key] = RestoredDisk(pair, result=result)
-            except _EXPECTED as error:
-                outcomes[pair.entry.key] = RestoredDisk(pair, error=error)
-
-    async with AsyncExitStack() as undone:
-        folder = journal or default_folder()
-        kept = await undone.enter_async_context(
-            Journal.open(folder, server=vsphere.server, instance=vsphere.about.instance)
-        )
-        if vsphere.about.vcenter:
-            identity = f"asyncvddk-{secrets.token_hex(8)}"
-            await undone.enter_async_context(locked(vsphere, vddk, kept, machine, identity))
+    async with guarded(vsphere, vddk, machine, journal):
         if machine.tracking:
             await _stop_tracking(vsphere, machine)
-        tasks = await undone.enter_async_context(anyio.create_task_group())
-        for pair in pairs:
-            tasks.start_soon(one, pair)
-    return [outcomes[pair.entry.key] for pair in pairs]
+        writing = Writing(
+            vsphere,
+            vddk,
+            repository,
+            snapshot,
+            machine,
+            partial(DiskTarget, only_different=only_different),
+            transport_modes,
+            jobs=jobs,
+            progress=progress,
+        )
+        return await writing.all(pairs)
+
+
+@asynccontextmanager
+async def guarded(vsphere: VSphere, vddk: Vddk, machine: VirtualMachine, journal: Path | None) -> AsyncIterator[None]:
+    """Keep a machine from being moved for the block, by a lock that the journal knows; an ESXi host moves none."""
+    folder = journal or default_folder()
+    async with Journal.open(folder, server=vsphere.server, instance=vsphere.about.instance) as kept:
+        if not vsphere.about.vcenter:
+            yield
+            return
+        async with locked(vsphere, vddk, kept, machine, f"asyncvddk-{secrets.token_hex(8)}"):
+            yield
 
 
 async def _stop_tracking(vsphere: VSphere, machine: VirtualMachine) -> None:
@@ -154,6 +146,58 @@ async def _stop_tracking(vsphere: VSphere, machine: VirtualMachine) -> None:
     vm = vsphere.managed(vim.VirtualMachine, machine.moref)
     spec = vim.vm.ConfigSpec(changeTrackingEnabled=False)
     await vsphere.task(lambda: vm.ReconfigVM_Task(spec), what=f"switch off tracking of {machine.name}")
+
+
+@dataclass(frozen=True, slots=True)
+class Writing:
+    """Disks of a snapshot on their way into a machine, whose access lock is held."""
+
+    vsphere: VSphere
+    vddk: Vddk
+    repository: Repository
+    snapshot: Snapshot
+    machine: VirtualMachine
+    target: Callable[[AsyncDisk], DiskTarget | EmptyDiskTarget]
+    transport_modes: Sequence[str] | None
+    jobs: int = JOBS
+    progress: Callable[[DiskPair, RestoreProgress], object] | None = None
+
+    async def all(self, pairs: Sequence[DiskPair]) -> list[RestoredDisk]:
+        """Write them, ``jobs`` at once; return how each ended."""
+        limiter = anyio.CapacityLimiter(self.jobs)
+        outcomes: dict[str, RestoredDisk] = {}
+
+        async def one(pair: DiskPair) -> None:
+            async with limiter:
+                try:
+                    outcomes[pair.entry.key] = RestoredDisk(pair, result=await self._one(pair))
+                except _EXPECTED as error:
+                    outcomes[pair.entry.key] = RestoredDisk(pair, error=error)
+
+        async with anyio.create_task_group() as tasks:
+            for pair in pairs:
+                tasks.start_soon(one, pair)
+        return [outcomes[pair.entry.key] for pair in pairs]
+
+    async def _one(self, pair: DiskPair) -> RestoreResult:
+        """Write one disk."""
+
+        def told(state: RestoreProgress) -> None:
+            if self.progress is not None:
+                self.progress(pair, state)
+
+        stored = await self.repository.open_disk(self.snapshot, pair.entry.key)
+        opening = self.vddk.open_disk(
+            pair.disk.path,
+            params=self.vsphere.connect_params(self.machine.moref),
+            transport_modes=self.transport_modes,
+            read_only=False,
+            identity=None,
+        )
+        async with stored, opening as disk:
+            result = await restore(stored, self.target(disk), progress=told)
+            await disk.flush()
+        return result
 
 
 def _refuse_unfit(machine: VirtualMachine) -> None:

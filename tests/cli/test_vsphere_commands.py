@@ -244,7 +244,7 @@ def test_what_a_backup_could_not_remove_is_removed_by_cleanup(
 ) -> None:
     """It says so, and cleanup does no more than the journal says."""
     at_bench.faults(fail_remove=1000)
-    ran = command("backup", "--vm", "db", *place)
+    ran = command("backup", "--vm", "db", "--no-track", *place)
     assert ran.status == 3
     assert "left behind: snapshot asyncvddk-" in ran.err
     assert len(at_bench.snapshots()) == 1
@@ -269,3 +269,53 @@ def test_machines_and_disks_are_not_mixed(command: Command, arguments: tuple[str
     """Wrong usage is told before anything else."""
     ran = command("backup", *arguments, "--repo", "none", "--no-password", "--server", "none.invalid", "--user", "x")
     assert (ran.status, text in ran.err) == (2, True), ran.err
+
+
+def test_a_machine_is_made_anew_from_its_backup(
+    at_bench: Bench, command: Command, place: tuple[str | Path, ...]
+) -> None:
+    """Under another name, with the same disks; usage that does not fit together is told."""
+    data = random.Random(3).randbytes(MIB)
+    guest_writes(at_bench, "db", 0, data)
+    assert command("backup", "--vm", "db", *place).status == 0
+    ran = command("restore", "latest", "--new-vm", "db2", "--datastore", "ds1", *place)
+    assert ran.status == 0, ran.err
+    assert "/DC0/vm/db2 (vm-" in ran.err
+    (made,) = command("vms", "--json", "db2").events
+    assert at_bench.guest_reads(made["moref"]) == at_bench.guest_reads(at_bench.machines["db"])
+    assert made["power"] == "poweredOff"
+    for arguments, text in (
+        (("--new-vm", "x"), "needs --datastore"),
+        (("--datastore", "ds1", "--to", "x"), "go with --new-vm"),
+        (("--new-vm", "x", "--datastore", "ds1", "--vm", "db"), "give one of"),
+    ):
+        ran = command("restore", "latest", *arguments, *place)
+        assert (ran.status, text in ran.err) == (2, True), ran.err
+    ran = command("restore", "latest", "--new-vm", "x", "--datastore", "nowhere", *place)
+    assert (ran.status, "datastore nowhere" in ran.err) == (1, True)
+
+
+def test_a_dry_run_says_what_would_be_done_and_does_nothing(
+    at_bench: Bench, command: Command, place: tuple[str | Path, ...]
+) -> None:
+    """Before the first backup, after it, and for machines that cannot be."""
+    at_bench.set_mode(at_bench.machines["db"], "independent_persistent")
+    ran = command("backup", "--all", "--dry-run", *place)
+    assert ran.status == 0, ran.err
+    (web,) = [line for line in ran.out.splitlines() if line.startswith("/DC0/vm/web ")]
+    assert web.endswith("switched on  quiesced")
+    (db,) = [line for line in ran.out.splitlines() if line.startswith("/DC0/vm/db ")]
+    assert "none: none of its disks" in db
+    assert ran.out.splitlines()[-1].startswith("1 of 2 machines would be backed up, about ")
+    assert at_bench.calls("CreateSnapshot_Task", "ReconfigVM_Task") == []
+    assert command("snapshots", "--json", *place[:3]).events == []
+    ran = command("backup", "--vm", "web", "--quiet", *place)
+    assert (ran.status, ran.out, ran.err) == (0, "", "")
+    (plan,) = command("backup", "--vm", "web", "--dry-run", "--json", *place).events
+    assert [disk["mode"] for disk in plan["disks"]] == ["changed", "changed"]
+    assert plan["parent"] is not None
+    at_bench.grow(at_bench.machines["web"], 5 * MIB)
+    (plan,) = command("backup", "--vm", "web", "--dry-run", "--json", *place).events
+    assert [disk["mode"] for disk in plan["disks"]] == ["allocated", "changed"]
+    assert "its size changed" in plan["disks"][0]["reason"]
+    assert command("backup", "--vm", "db", "--dry-run", *place).status == 1
