@@ -114,6 +114,22 @@ async def test_what_cannot_be_backed_up_is_told(backups: Backups) -> None:
     backups.assert_nothing_left()
 
 
+async def test_a_long_chain_of_snapshots_is_read_whole(backups: Backups) -> None:
+    """What was written after the snapshots of others is in the backup, too; theirs stay."""
+    vm = backups.vsphere.managed(vim.VirtualMachine, backups.bench.machines["web"])
+    for number in range(4):
+        await backups.write("web", number * 300_000, bytes([number + 1]) * 200_000)
+        await backups.vsphere.task(
+            lambda: vm.CreateSnapshot_Task(name="theirs", description="", memory=False, quiesce=False), what="theirs"
+        )
+    theirs = backups.bench.snapshots()
+    for offset in (0, 3 * MIB):
+        await backups.write("web", offset, b"new" * 1000)
+        (result,) = await backups.make("web")
+        assert await backups.stored(result.snapshot) == backups.guest("web")
+    assert backups.bench.snapshots() == theirs
+
+
 async def test_a_machine_that_fails_stops_no_other(backups: Backups) -> None:
     """Its error is in its result."""
     backups.bench.faults(fail_snapshot=-1)
