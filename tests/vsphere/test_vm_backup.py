@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import anyio
 import pytest
+from structlog.testing import capture_logs
 
 from asyncvddk import Secret, Vddk
 from asyncvddk.backup import BackupOptions
@@ -144,6 +145,31 @@ async def test_a_machine_that_fails_stops_no_other(backups: Backups) -> None:
         await back_up_machines(
             backups.vsphere, backups.vddk, backups.repository, [done.machine, done.machine], journal=backups.folder
         )
+
+
+@pytest.mark.parametrize(
+    ("privilege", "outcome"),
+    [
+        ("VirtualMachine.State.CreateSnapshot", "failed"),
+        ("VirtualMachine.State.RemoveSnapshot", "partial"),
+        ("VirtualMachine.Config.ChangeTracking", "done"),
+        ("VirtualMachine.Provisioning.DiskRandomRead", "done"),
+    ],
+)
+async def test_a_privilege_that_is_missing_is_named(backups: Backups, privilege: str, outcome: str) -> None:
+    """Without some of them there is a backup all the same."""
+    if "ChangeTracking" not in privilege:
+        await backups.make("web")
+    backups.bench.faults(deny=[privilege])
+    with capture_logs() as logs:
+        (result,) = await backups.make("web")
+    assert result.outcome == outcome
+    assert privilege in f"{result.error} {logs} {result.changes}"
+    if result.snapshot:
+        assert await backups.stored(result.snapshot) == backups.guest("web")
+    backups.bench.faults()
+    await cleanup(backups.vsphere, backups.vddk, journal=backups.folder)
+    backups.assert_nothing_left()
 
 
 async def test_tracking_is_switched_on_when_asked(backups: Backups) -> None:
