@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import secrets
 from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import TYPE_CHECKING, Final
 
@@ -122,7 +122,7 @@ class _Under:
             snapshot=self.snapshot,
             level=self.frozen.level if self.frozen else None,
             level_reason=self.frozen.reason if self.frozen else None,
-            changes=self.changes,
+            changes={key: replace(changes, blocks=None) for key, changes in self.changes.items()},
             skipped=self.can.skipped,
             error=self.error,
             left=tuple(self.left),
