@@ -30,7 +30,7 @@ from asyncvddk.vsphere import (
     cleanup,
     machines,
 )
-from asyncvddk.vsphere._journal import journals
+from asyncvddk.vsphere._journal import Record, journals
 from asyncvddk.vsphere._vim import vim
 from tests.fix_vsphere import MIB, PASSWORD, USER, Machine
 from tests.vsphere.backups import CHUNK, Backups
@@ -392,6 +392,20 @@ async def test_a_snapshot_that_stays_is_told_and_cleaned_up(backups: Backups) ->
     assert (report.snapshots, report.problems, report.running) == (["web"], [], [])
     assert bench.snapshots() == [theirs._moId]
     assert journals(backups.folder) == []
+
+
+@pytest.mark.parametrize(("step", "outcome"), [("checking", "failed"), ("looking", "failed"), ("copying", "partial")])
+async def test_a_server_that_is_lost_ends_no_backup_in_silence(backups: Backups, step: str, outcome: str) -> None:
+    """The result tells; what could not be undone is in the journal, for a cleanup when the server is back."""
+    await backups.make("web")
+    (result,) = await backups.make("web", observer=Watcher(step, backups.bench.process.kill))
+    assert result.outcome == outcome
+    if step == "checking":
+        assert journals(backups.folder) == []
+        return
+    assert len(result.left) == 1
+    (path,) = journals(backups.folder)
+    assert [entry.kind for entry in Record.read(path.read_bytes()).entries.values()] == ["snapshot"]
 
 
 async def test_the_snapshot_that_begins_tracking_is_no_exception(backups: Backups) -> None:
