@@ -209,6 +209,20 @@ async def test_tracking_that_begins_late_costs_no_second_full_backup(backups: Ba
     backups.assert_nothing_left()
 
 
+async def test_a_server_that_lies_about_changes_is_found_out(backups: Backups) -> None:
+    """It leaves an area out: of a small disk all that should be unchanged is read, so none of its lies is believed."""
+    await backups.make("web")
+    await backups.write("web", 100, b"one", key=2001)
+    await backups.write("web", MIB - 1000, b"two", key=2001)
+    backups.bench.faults(query="lie")
+    (result,) = await backups.make("web")
+    assert result.snapshot
+    entry = result.snapshot.disk("2001")
+    assert (entry.mode, entry.mistrusted) == ("allocated", True)
+    assert await backups.stored(result.snapshot, 2001) == backups.guest("web", 2001)
+    backups.assert_nothing_left()
+
+
 @pytest.mark.parametrize("trouble", ["reset", "grown", "fault", "lie", "all", "window", "allocated", "reverted"])
 async def test_changes_that_cannot_be_known_lead_to_reading_all(backups: Backups, trouble: str) -> None:
     """And the backup is right, with the reason told."""
