@@ -243,7 +243,6 @@ def test_what_a_backup_could_not_remove_is_removed_by_cleanup(
     at_bench: Bench, command: Command, place: tuple[str | Path, ...]
 ) -> None:
     """It says so, and cleanup does no more than the journal says."""
-    command("backup", "--vm", "db", *place)
     at_bench.faults(fail_remove=1000)
     ran = command("backup", "--vm", "db", "--no-track", *place)
     assert ran.status == 3
