@@ -233,10 +233,10 @@ def wire(s3_endpoint: str) -> Iterator[Wire]:
 
 
 @asynccontextmanager
-async def behind(wire: Wire, url: str) -> AsyncIterator[Repository]:
-    """Open a repository behind the network, with little patience."""
+async def behind(wire: Wire, url: str, *, attempts: int = 3) -> AsyncIterator[Repository]:
+    """Open a repository behind the network; between attempts there is no pause."""
     options = {"access_key_id": "a", "secret_access_key": "b", "region": "us-east-1", "endpoint": wire.endpoint}
-    store = remote_store(url, options, Patience(attempts=3, pause_s=0.0, request_retries=0))
+    store = remote_store(url, options, Patience(attempts=attempts, pause_s=0.0, request_retries=0))
     async with Repository.open(store, password=None, cache="") as repository:
         yield repository
 
@@ -276,7 +276,7 @@ async def test_answers_that_are_lost_now_and_then_are_asked_for_again(wire: Wire
     """What the server did although nobody heard of it counts: the backup is made, and nothing is stored twice."""
     url = await new_place(wire)
     disk = MemoryDisk(some_data(40, 3))
-    async with behind(wire, url) as repository:
+    async with behind(wire, url, attempts=99) as repository:  # more than answers are lost
 
         async def lose(_: Block) -> None:
             wire.lose_answers(2)
