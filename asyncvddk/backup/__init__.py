@@ -10,6 +10,7 @@ from asyncvddk.backup._disk import BackupDisk, ChangedBlocks, ReadableDisk
 from asyncvddk.backup._image import RawImage
 from asyncvddk.backup._limits import BackupLimits
 from asyncvddk.backup._observer import BackupObserver, BackupProgress
+from asyncvddk.backup._parent import find_parent
 from asyncvddk.backup._restore import RestoreProgress, RestoreResult, restore
 from asyncvddk.backup._sources import find_disks, raw_disk, remote_disk, vmdk_disk
 from asyncvddk.backup._targets import DiskTarget, EmptyDiskTarget, StreamTarget, WholeTarget
@@ -37,6 +38,7 @@ __all__ = [
     "backup",
     "compare",
     "find_disks",
+    "find_parent",
     "raw_disk",
     "remote_disk",
     "restore",

@@ -14,6 +14,7 @@ import structlog
 
 from asyncvddk.backup._limits import BackupLimits
 from asyncvddk.backup._observer import BackupProgress
+from asyncvddk.backup._parent import find_parent
 from asyncvddk.backup._pipeline import StoringError, first_of, read_chunks, storing
 from asyncvddk.backup._plan import (
     ChunkMask,
@@ -34,7 +35,6 @@ from asyncvddk.repository import (
     FailedDisk,
     ObjectMissingError,
     RepositoryError,
-    SnapshotNotFoundError,
     _threads,
 )
 
@@ -129,7 +129,7 @@ async def backup(  # noqa: PLR0913  (each is a fact of its own)
     """
     _check(disks)
     if parent == "latest":
-        parent = await _latest(repository, source)
+        parent = await find_parent(repository, source)
     async with repository.session(source, parent=parent, host=host) as session:
         blob = None if config is None else await session.put_blob(config)
         run = _Run(repository, session, options or BackupOptions(), limits or BackupLimits(), observer)
@@ -154,14 +154,6 @@ def _check(disks: Sequence[BackupDisk]) -> None:
     keys = [disk.key for disk in disks]
     if twice := sorted({key for key in keys if keys.count(key) > 1} if len(set(keys)) < len(keys) else ()):
         raise ValueError(f"several disks have the key {twice[0]!r}: their backups could not be told apart")
-
-
-async def _latest(repository: Repository, source: str) -> Snapshot | None:
-    """Return the newest snapshot of a source, if there is one."""
-    try:
-        return await repository.find(source=source)
-    except SnapshotNotFoundError:
-        return None
 
 
 async def _commit(

@@ -6,7 +6,7 @@ import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal, TypeAlias
 
-from asyncvddk.repository import SnapshotNotFoundError
+from asyncvddk.backup import find_parent
 from asyncvddk.vsphere._changes import since
 from asyncvddk.vsphere._results import MachineBackupOptions, feasible
 
@@ -82,16 +82,9 @@ async def plan_machines(
         if can.reason is not None:
             plans.append(MachinePlan(machine=machine, reason=can.reason, skipped=can.skipped))
             continue
-        parent = await _newest(repository, machine)
+        parent = await find_parent(repository, machine.source)
         plans.append(plan(machine, can.disks, can.skipped, parent, options))
     return plans
-
-
-async def _newest(repository: Repository, machine: VirtualMachine) -> Snapshot | None:
-    try:
-        return await repository.find(source=machine.source)
-    except SnapshotNotFoundError:
-        return None
 
 
 def plan(

@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Final
 import anyio
 import structlog
 
-from asyncvddk.backup import BackupDisk, BackupLimits, backup
+from asyncvddk.backup import BackupDisk, BackupLimits, backup, find_parent
 from asyncvddk.errors import VddkError
-from asyncvddk.repository import RepositoryError, Snapshot, SnapshotNotFoundError
+from asyncvddk.repository import RepositoryError, Snapshot
 from asyncvddk.vsphere import _inventory, _snapshots
 from asyncvddk.vsphere._access import locked
 from asyncvddk.vsphere._budget import Budget
@@ -259,7 +259,7 @@ class _Run:
         taken = [there[disk.key] for disk in under.can.disks if disk.key in there]
         if lost := [disk.label for disk in under.can.disks if disk.key not in there]:
             raise NotPossibleError(f"{machine.name}: the snapshot has no {', '.join(lost)}")
-        parent = await self._parent(machine)
+        parent = await find_parent(self.repository, machine.source)
         disks = [await self._disk(under, frozen, disk, parent) for disk in taken]
         blob = await self._describe(under, frozen, config)
         self._tell(under, "copying")
@@ -286,12 +286,6 @@ class _Run:
         if "config" not in found:
             raise NotPossibleError(f"{machine.name}: the snapshot's configuration cannot be read")
         return found["config"]
-
-    async def _parent(self, machine: VirtualMachine) -> Snapshot | None:
-        try:
-            return await self.repository.find(source=machine.source)
-        except SnapshotNotFoundError:
-            return None
 
     async def _disk(
         self, under: _Under, frozen: _snapshots.Frozen, disk: VirtualMachineDisk, parent: Snapshot | None

@@ -16,7 +16,7 @@ from asyncvddk.repository.collection import _sessions
 from asyncvddk.repository.errors import DamagedError, ObjectMissingError, RepositoryError, SessionLostError
 from asyncvddk.repository.format import _layout
 from asyncvddk.repository.format._crypto import Kind
-from asyncvddk.repository.format._index import Grid, stored_pages
+from asyncvddk.repository.format._index import Grid
 from asyncvddk.repository.format._manifests import DiskEntry, Snapshot
 from asyncvddk.repository.store._vault import MANIFEST_LIMIT
 from asyncvddk.repository.writing._diskwriter import DiskWriter
@@ -129,6 +129,7 @@ class Session:
         try:
             ids = self._base_ids(base, grid) if base else None
         except (DamagedError, ObjectMissingError) as error:
+            self._writer.doubtful = True  # of a damaged root nobody knows the pages: any may be damaged, too
             if inherit:
                 raise
             _logger.warning("parent_damaged", disk=entry.key, reason=str(error), effect="it is not compared with")
@@ -140,9 +141,7 @@ class Session:
 
     def _base_ids(self, base: DiskEntry, grid: Grid) -> Rows:
         """Return the parent's index, brought to the length of this disk's."""
-        self._writer.doubtful.add(base.root)
         root = self._vault.get_root(base.root)
-        self._writer.doubtful.update(root.page(number) for number in stored_pages(root))
         ids = self._vault.get_ids(root)
         self._writer.rely_on(root)
         if len(ids) != grid.count:

@@ -95,8 +95,8 @@ class Writer:
         self.checkpoint = 0
         """When it was noted last how far this session is, in seconds since 1970; 0: never."""
         self._source = source
-        self.doubtful: set[bytes] = set()
-        """Pages and roots that may be damaged where they are stored; only whoever stores them again looks."""
+        self.doubtful = False
+        """True: what is there of the metadata may be damaged; whoever would store the same reads it before."""
         self._host = host
         self._guard = Guard(vault, known, self.name, self._used)
         self._meta: set[bytes] = set()
@@ -170,7 +170,9 @@ class Writer:
             return identifier
         name = _layout.meta(identifier)
         if not (self.vault.store.local and self.vault.store.exists(name) and self.is_whole(name)):
-            self.store(name, self.vault.seal_meta(kind, identifier, data), doubtful=identifier in self.doubtful)
+            self.store(name, self.vault.seal_meta(kind, identifier, data))
+        if self.doubtful and not self._is_readable(kind, identifier):
+            self.vault.store.replace(name, self.vault.seal_meta(kind, identifier, data))
         with self._lock:
             self._there.add(identifier)
         return identifier
@@ -182,10 +184,8 @@ class Writer:
 
     def rely_on(self, root: Root) -> None:
         """Take the pages of a root for stored: it is pinned, so they stay as long as the session lives."""
-        pages = {root.page(number) for number in stored_pages(root)}
         with self._lock:
-            self._there.update(pages)
-            self.doubtful -= pages
+            self._there.update(root.page(number) for number in stored_pages(root))
 
     def adopt(self, key: str, root: Root) -> None:
         """Rely on a disk as it is. Raises ObjectMissingError if its index is not whole, once it is protected."""
@@ -200,17 +200,22 @@ class Writer:
             if not there:
                 raise ObjectMissingError(_layout.meta(page), self.vault.store.place)
 
-    def store(self, name: str, sealed: Buffer, *, doubtful: bool = False) -> bool:
-        """Store an object; tell whether it was not there. One that a power cut left torn is replaced.
-
-        In a store that knows no power cuts it is looked at only if it is ``doubtful``.
-        """
+    def store(self, name: str, sealed: Buffer) -> bool:
+        """Store an object; tell whether it was not there. One that a power cut left torn is replaced."""
         if self.vault.store.create(name, sealed):
             return True
-        if (self.vault.store.local or doubtful) and not self.is_whole(name):
+        if self.vault.store.local and not self.is_whole(name):
             self.vault.store.replace(name, sealed)
             return True
         return False
+
+    def _is_readable(self, kind: Kind, identifier: bytes) -> bool:
+        """Tell whether a page, root or blob is there and what its name says."""
+        try:
+            self.vault.get_meta(kind, identifier)
+        except (DamagedError, ObjectMissingError):
+            return False
+        return True
 
     def is_whole(self, name: str) -> bool:
         """Tell whether an object is as it was stored: a power cut may have left a torn one, which nothing used yet."""
