@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections import OrderedDict
 from functools import partial
+from itertools import pairwise
 from typing import TYPE_CHECKING, Final, Self
 
 import numpy as np
@@ -81,18 +82,44 @@ class SnapshotDisk:
         """True once ``aclose`` has begun."""
         return self._closed
 
+    @property
+    def local(self) -> bool:
+        """True if the repository is a local folder: then ``fill`` waits for nothing but the processor."""
+        return self._vault.store.local
+
     def chunk(self, number: int) -> Buffer:
-        """Return chunk ``number``, checked. Blocks and keeps nothing: for threads of a restore.
+        """Return chunk ``number``, checked. Blocks, for threads; keeps nothing.
 
         Raises ValueError (no such chunk), ClosedError, DamagedError, ObjectMissingError, StoreError.
         """
         self._check_open("chunk")
         self.grid.check(number)
+        data = bytearray(self.grid.length(number))
+        self._fill_chunk(number, memoryview(data))
+        return data
+
+    def fill(self, offset: int, view: memoryview) -> None:
+        """Fill all of ``view``, which is writable bytes, from byte ``offset`` on. Blocks, for threads; keeps nothing.
+
+        Whole chunks are decompressed to where they belong. Raises as ``read_at``; then the content is undefined.
+        """
+        self._check_range("fill", offset, len(view))
+        size = self.grid.chunk_size
+        for number in range(offset // size, -(-(offset + len(view)) // size)):
+            start, length = number * size - offset, self.grid.length(number)
+            if start >= 0 and start + length <= len(view):
+                self._fill_chunk(number, view[start : start + length])
+            else:
+                part = memoryview(self.chunk(number))[max(0, -start) : len(view) - start]
+                view[max(0, start) : max(0, start) + len(part)] = part
+
+    def _fill_chunk(self, number: int, target: memoryview) -> None:
+        """Write a chunk to ``target``, which has its length."""
         try:
-            return self._vault.get_chunk(self._id(number), self.grid.length(number))
+            self._vault.get_chunk(self._id(number), target)
         except (DamagedError, ObjectMissingError) as error:
             offset = number * self.grid.chunk_size
-            error.add_note(f"it holds {self.grid.length(number)} bytes from {offset} on of disk {self._entry.key!r}")
+            error.add_note(f"it holds {len(target)} bytes from {offset} on of disk {self._entry.key!r}")
             raise
 
     def ids(self) -> Rows:
@@ -132,13 +159,12 @@ class SnapshotDisk:
         size = self.grid.chunk_size
         first, end = offset // size, -(-(offset + len(view)) // size)
         step = -(-(end - first) // self._vault.threads)
+        cuts = [max(0, start * size - offset) for start in range(first, end, step)]
         parts = [
             asyncio.create_task(
-                _threads.run(
-                    partial(self._fill_chunks, start, min(start + step, end), offset, view), limiter=self._limiter
-                )
+                _threads.run(partial(self.fill, offset + start, view[start:stop]), limiter=self._limiter)
             )
-            for start in range(first, end, step)
+            for start, stop in pairwise([*cuts, len(view)])
         ]
         for part in parts:
             self._filling.add(part)
@@ -147,13 +173,6 @@ class SnapshotDisk:
         for result in results:
             if isinstance(result, BaseException):
                 raise result
-
-    def _fill_chunks(self, first: int, end: int, offset: int, view: memoryview) -> None:
-        """Copy some chunks to where they belong in a buffer that begins at byte ``offset`` of the disk."""
-        for number in range(first, end):
-            place = number * self.grid.chunk_size - offset
-            chunk = memoryview(self.chunk(number))[max(0, -place) : len(view) - place]
-            view[max(0, place) : max(0, place) + len(chunk)] = chunk
 
     async def _pieces(self, offset: int, length: int) -> list[memoryview]:
         """Return the parts of chunks that make up a range; fetch those that follow when reads are in sequence."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import random
 import threading
 import tracemalloc
 from typing import TYPE_CHECKING
@@ -11,7 +12,7 @@ import anyio
 import pytest
 
 from asyncvddk.models import Block
-from asyncvddk.repository import DamagedError, ObjectMissingError, RepositoryError, verify_store
+from asyncvddk.repository import DamagedError, ObjectMissingError, Repository, RepositoryError, verify_store
 from asyncvddk.repository.format import _layout
 from asyncvddk.repository.format._crypto import Kind
 from tests.repository.faults import DictStore, calm
@@ -20,7 +21,7 @@ from tests.repository.helpers import PASSWORD, SMALL, back_up, new_repository, o
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from asyncvddk.repository import Repository, Snapshot, VerifyProgress
+    from asyncvddk.repository import Snapshot, VerifyProgress
 
 pytestmark = pytest.mark.usefixtures("small_chunks")
 
@@ -256,7 +257,39 @@ async def test_hostile_content_in_a_plain_repository_is_refused() -> None:
             tracemalloc.stop()
             assert finding.name == name
             with pytest.raises(RepositoryError, match=name):
-                repository._vault.get_chunk(_layout.id_of(name) or b"", SMALL)
+                repository._vault.get_chunk(_layout.id_of(name) or b"", memoryview(bytearray(SMALL)))
+
+
+async def test_a_chunk_that_is_shorter_than_its_place_is_refused() -> None:
+    """Its content has the id that the index names, and yet it is another chunk's place."""
+    store, _, _ = await made(None)
+    async with opened(store) as repository:
+        vault = repository._vault
+        identifier = vault.keys.chunk_id(b"short")
+        store.objects[_layout.chunk(identifier)] = bytes(vault.seal_chunk(identifier, b"short"))
+        with pytest.raises(DamagedError, match=f"has 5 bytes where {SMALL} belong"):
+            vault.get_chunk(identifier, memoryview(bytearray(SMALL)))
+
+
+@pytest.mark.parametrize("local", [True, False], ids=["folder", "s3"])
+async def test_every_chunk_is_checked_however_many_there_are(*, local: bool) -> None:
+    """A thread takes several at a time: the last ones, too, and each is counted."""
+    for count in (1, 7, 8, 9, 16, 17):
+        store = DictStore(local=local)
+        new_repository(store, chunk_size=SMALL)
+        async with Repository.open(store, password=None, cache="", threads=2) as repository:
+            await back_up(repository, random.Random(count).randbytes(count * SMALL))
+            chunks = sorted(name for name in store.objects if name.startswith("chunks/"))
+            assert len(chunks) == count
+            for name in chunks:
+                good = store.objects[name]
+                store.objects[name] = flip(good)
+                report = await repository.verify(2)
+                assert [finding.name for finding in report.findings] == [name]
+                store.objects[name] = good
+            whole, structure = await repository.verify(2), await repository.verify(0)
+            assert whole.findings == ()
+            assert whole.objects - structure.objects >= count
 
 
 async def test_only_what_is_bad_at_a_second_look_is_put_aside() -> None:

@@ -46,7 +46,7 @@ def chunk_reads(store: DictStore) -> list[str]:
 
 
 async def test_any_range_is_what_was_put() -> None:
-    """Random ranges, within chunks and across them, zeros and the short end; into buffers, too."""
+    """Random ranges, within chunks and across them, zeros and the short end; into buffers, by threads, too."""
     store, snapshot = await made()
     source = random.Random(1)
     async with opened(store) as repository, await repository.open_disk(snapshot, "1", cache_size=3 * SMALL) as disk:  # type: ignore[arg-type]
@@ -59,9 +59,14 @@ async def test_any_range_is_what_was_put() -> None:
             buffer = bytearray(length)
             assert await disk.readinto_at(start, buffer) == length
             assert buffer == DATA[start : start + length]
+            buffer = bytearray(b"\xee" * (length + 2))
+            disk.fill(start, memoryview(buffer)[1:-1])
+            assert buffer == b"\xee" + DATA[start : start + length] + b"\xee"
         for start, length in ((-1, 1), (0, -1), (len(DATA), 1)):
             with pytest.raises(ValueError, match="outside"):
                 await disk.read_at(start, length)
+        with pytest.raises(ValueError, match="outside"):
+            disk.fill(len(DATA), memoryview(bytearray(1)))
         with pytest.raises(BufferError):
             await disk.readinto_at(0, b"read-only")
 

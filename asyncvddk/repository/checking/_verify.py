@@ -34,6 +34,8 @@ if TYPE_CHECKING:
 
 LEVELS: Final = range(3)
 _TELL_EVERY_S: Final = 0.1
+_AT_ONCE: Final = 8
+"""Chunks of a local store that a thread checks before it answers."""
 _EMPTY: Final = ("/sweep", "/beat-", "/ack-")
 _BY_CHUNK: Final = (f"{_layout.CHUNKS}/", f"{_layout.QUARANTINE}/", "probe/")
 
@@ -114,18 +116,23 @@ class _Check:
 
     def chunks(self, vault: Vault, ids: Rows, *, decode: bool) -> None:
         """Check chunks, several at once."""
-        for size in vault.map(partial(self._chunk, vault, decode), ids):
-            self._count(size)
+        step = _AT_ONCE if vault.store.local else 1
+        parts = (ids[start : start + step] for start in range(0, len(ids), step))
+        for sizes in vault.map(partial(self._chunks, vault, decode), parts):
+            for size in sizes:
+                self._count(size)
 
-    def _chunk(self, vault: Vault, decode: bool, row: np.ndarray) -> int | None:  # noqa: FBT001
-        identifier = row.tobytes()
+    def _chunks(self, vault: Vault, decode: bool, ids: Rows) -> list[int | None]:  # noqa: FBT001
+        return [self._chunk(vault, decode, row.tobytes()) for row in ids]
+
+    def _chunk(self, vault: Vault, decode: bool, identifier: bytes) -> int | None:  # noqa: FBT001
         return self.damage.attempt(_layout.chunk(identifier), partial(self._read_chunk, vault, decode, identifier))
 
     def _read_chunk(self, vault: Vault, decode: bool, identifier: bytes) -> int:  # noqa: FBT001
         data = self.store.get(_layout.chunk(identifier))
         check_stored(_layout.chunk(identifier), data)
         if decode:
-            vault.open_chunk(identifier, data)
+            vault.check_chunk(identifier, data)
         return memoryview(data).nbytes
 
     def _count(self, size: int | None) -> None:
@@ -244,7 +251,7 @@ def _is_whole(vault: Vault, name: str, identifier: bytes, stored: Buffer) -> boo
     try:
         check_stored(name, stored)
         if name.startswith(f"{_layout.CHUNKS}/"):
-            vault.open_chunk(identifier, stored)
+            vault.check_chunk(identifier, stored)
         else:
             vault.open_meta(kind_of(name, stored), identifier, stored)
     except DamagedError:

@@ -117,6 +117,22 @@ class Keys:
 
     def unseal(self, kind: Kind, name: str, stored: Buffer, *, limit: int) -> Buffer:
         """Return what was sealed, at most ``limit`` bytes. Raises DamagedError, which names the object."""
+        codec, payload = self._payload(kind, name, stored)
+        try:
+            return _codec.decompress(codec, payload, limit)
+        except _codec.CodecError as error:
+            raise DamagedError(name, str(error)) from None
+
+    def unseal_into(self, kind: Kind, name: str, stored: Buffer, target: memoryview) -> int:
+        """Write what was sealed to the beginning of ``target``; return its length. Raises as ``unseal``."""
+        codec, payload = self._payload(kind, name, stored)
+        try:
+            return _codec.decompress_into(codec, payload, target)
+        except _codec.CodecError as error:
+            raise DamagedError(name, str(error)) from None
+
+    def _payload(self, kind: Kind, name: str, stored: Buffer) -> tuple[int, Buffer]:
+        """Return codec and payload of an object that is authentic. Raises DamagedError."""
         view = memoryview(stored).cast("B")
         header = bytes(view[: _HEADER.size])
         flags, codec = _check_header(name, view, kind)
@@ -124,20 +140,15 @@ class Keys:
             raise DamagedError(name, "not encrypted, in a repository that is" if self.encrypted else "encrypted")
         start = _HEADER.size + (_SALT if self.encrypted else 0)
         body = view[start:-_CHECKSUM]
-        if self.encrypted:
-            cipher = AESGCM(blake3(view[_HEADER.size : start], key=_usable(self._seal)).digest())
-            try:
-                payload: Buffer = cipher.decrypt(_NONCE, body, header + name.encode())
-            except InvalidTag:
-                raise _not_authentic(name, view) from None
-        else:
-            payload = body[:-_TAG]
-            if not secrets.compare_digest(self._plain_tag(header, name, payload), bytes(body[-_TAG:])):
+        if not self.encrypted:
+            if not secrets.compare_digest(self._plain_tag(header, name, body[:-_TAG]), bytes(body[-_TAG:])):
                 raise _not_authentic(name, view)
+            return codec, body[:-_TAG]
+        cipher = AESGCM(blake3(view[_HEADER.size : start], key=_usable(self._seal)).digest())
         try:
-            return _codec.decompress(codec, payload, limit)
-        except _codec.CodecError as error:
-            raise DamagedError(name, str(error)) from None
+            return codec, cipher.decrypt(_NONCE, body, header + name.encode())
+        except InvalidTag:
+            raise _not_authentic(name, view) from None
 
     def _plain_tag(self, header: bytes, name: str, payload: Buffer) -> bytes:
         hasher = blake3(header, key=_usable(self._seal))

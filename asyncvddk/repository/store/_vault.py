@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Final, TypeVar
 
 import numpy as np
 
+from asyncvddk.native import _memory
 from asyncvddk.repository.errors import DamagedError
 from asyncvddk.repository.format import _layout
 from asyncvddk.repository.format._crypto import Kind
@@ -43,6 +44,20 @@ _AHEAD: Final = 4
 """Calls in flight for each thread."""
 
 
+class _Own(threading.local):
+    """What each thread has for itself."""
+
+    pooled = False
+    """True in threads of the vault's pool."""
+    _scratch: memoryview | None = None
+
+    def scratch(self, size: int) -> memoryview:
+        """Return memory, always the same; the size is the first one that was asked for."""
+        if self._scratch is None:
+            self._scratch = _memory.new_pages(size)
+        return self._scratch
+
+
 class Vault:
     """One open repository, below its public object."""
 
@@ -63,12 +78,12 @@ class Vault:
         self.clock = clock
         self.pause = pause
         self.threads = threads or (os.cpu_count() or 1 if store.local else 32)
-        self._inside = threading.local()
+        self._own = _Own()
         self._pool = ThreadPoolExecutor(self.threads, "repository", self._enter) if self.threads > 1 else None
 
     def _enter(self) -> None:
         """Mark a thread of the pool."""
-        self._inside.pool = True
+        self._own.pooled = True
 
     def close(self) -> None:
         """End the threads, forget the keys, close the store."""
@@ -82,7 +97,7 @@ class Vault:
 
         Within such a call one at a time: threads that wait for threads of the same pool would wait for ever.
         """
-        if self._pool is None or getattr(self._inside, "pool", False):
+        if self._pool is None or self._own.pooled:
             yield from map(call, items)
             return
         futures: deque[Future[R]] = deque()
@@ -103,23 +118,30 @@ class Vault:
         """Return the object of a chunk."""
         return self.keys.seal(Kind.CHUNK, _layout.chunk(identifier), data, level=self.config.level)
 
-    def get_chunk(self, identifier: bytes, length: int) -> Buffer:
-        """Return the ``length`` bytes of a chunk, checked against its id. Raises DamagedError, ObjectMissingError."""
-        if identifier == ZERO_ID:
-            return bytes(length)
-        name = _layout.chunk(identifier)
-        data = self.open_chunk(identifier, self.store.get(name))
-        if memoryview(data).nbytes != length:
-            raise DamagedError(name, f"has {memoryview(data).nbytes} bytes where {length} belong")
-        return data
+    def get_chunk(self, identifier: bytes, target: memoryview) -> None:
+        """Fill all of ``target`` with a chunk of its length, checked against its id.
 
-    def open_chunk(self, identifier: bytes, stored: Buffer) -> Buffer:
-        """Return what a chunk's object holds, checked against its id. Raises DamagedError."""
+        Raises DamagedError, ObjectMissingError; then the content of ``target`` is undefined.
+        """
+        if identifier == ZERO_ID:
+            np.frombuffer(target, np.uint8).fill(0)
+            return
         name = _layout.chunk(identifier)
-        data = self.keys.unseal(Kind.CHUNK, name, stored, limit=self.config.chunk_size)
-        if self.keys.chunk_id(data) != identifier:
+        length = self._open_chunk(identifier, self.store.get(name), target)
+        if length != len(target):
+            raise DamagedError(name, f"has {length} bytes where {len(target)} belong")
+
+    def check_chunk(self, identifier: bytes, stored: Buffer) -> None:
+        """Raise DamagedError unless a chunk's object holds what its id says."""
+        self._open_chunk(identifier, stored, self._own.scratch(self.config.chunk_size))
+
+    def _open_chunk(self, identifier: bytes, stored: Buffer, target: memoryview) -> int:
+        """Write what a chunk's object holds, checked against its id, to ``target``; return its length."""
+        name = _layout.chunk(identifier)
+        length = self.keys.unseal_into(Kind.CHUNK, name, stored, target)
+        if self.keys.chunk_id(target[:length]) != identifier:
             raise DamagedError(name, "has another content than its name says")
-        return data
+        return length
 
     # Pages, roots, blobs
 
