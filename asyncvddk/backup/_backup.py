@@ -43,6 +43,7 @@ if TYPE_CHECKING:
 
     from asyncvddk.backup._disk import BackupDisk, ReadableDisk
     from asyncvddk.backup._observer import BackupObserver
+    from asyncvddk.backup._workers import Workers
     from asyncvddk.repository import DiskEntry, DiskWriter, Grid, Repository, Session, Snapshot
 
 _logger = structlog.get_logger()
@@ -132,19 +133,21 @@ async def backup(  # noqa: PLR0913  (each is a fact of its own)
         parent = await find_parent(repository, source)
     async with repository.session(source, parent=parent, host=host) as session:
         blob = None if config is None else await session.put_blob(config)
-        run = _Run(repository, session, options or BackupOptions(), limits or BackupLimits(), observer)
-        try:
-            async with anyio.create_task_group() as notes:
-                notes.start_soon(run.note_how_far)
-                async with anyio.create_task_group() as tasks:
-                    for disk in disks:
-                        tasks.start_soon(run.disk, disk)
-                notes.cancel_scope.cancel()
-        except BaseExceptionGroup as group:
-            raise _cause(group) from None
-        if len(run.errors) == len(disks):
-            raise BackupFailedError(run.errors)
-        return await _commit(run, session, disks, tags=tags, blob=blob)
+        limits = limits or BackupLimits()
+        with limits.workers(local=repository.local) as workers:
+            run = _Run(workers, session, options or BackupOptions(), limits, observer)
+            try:
+                async with anyio.create_task_group() as notes:
+                    notes.start_soon(run.note_how_far)
+                    async with anyio.create_task_group() as tasks:
+                        for disk in disks:
+                            tasks.start_soon(run.disk, disk)
+                    notes.cancel_scope.cancel()
+            except BaseExceptionGroup as group:
+                raise _cause(group) from None
+            if len(run.errors) == len(disks):
+                raise BackupFailedError(run.errors)
+            return await _commit(run, session, disks, tags=tags, blob=blob)
 
 
 def _check(disks: Sequence[BackupDisk]) -> None:
@@ -187,7 +190,7 @@ class _Run:
 
     def __init__(
         self,
-        repository: Repository,
+        workers: Workers,
         session: Session,
         options: BackupOptions,
         limits: BackupLimits,
@@ -199,7 +202,7 @@ class _Run:
         self._observer = observer
         self._limits = limits
         self._buffers = limits.buffers
-        self._workers = limits.workers(local=repository.local)
+        self._workers = workers
         self._writers: dict[str, DiskWriter] = {}
 
     async def note_how_far(self) -> None:
@@ -316,7 +319,7 @@ class _Run:
             async with self._buffers.lend(writer.chunk_size) as buffer:
                 data = buffer[: writer.grid.length(number)]
                 await source.readinto_at(number * writer.chunk_size, data)
-                if not await self._workers.is_same(writer, number, data):
+                if not await self._workers.run(partial(writer.is_same, number, data)):
                     _logger.warning(
                         "changes_mistrusted",
                         disk=disk.name,

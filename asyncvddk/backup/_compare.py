@@ -2,25 +2,33 @@
 
 from __future__ import annotations
 
+import asyncio
+from collections import deque
+from contextlib import aclosing
 from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeAlias
 
 import anyio
 import numpy as np
 
-from asyncvddk.backup._pipeline import PIECE_SIZE, first_of
+from asyncvddk.backup._pipeline import first_of
 from asyncvddk.backup._plan import ChunkMask, runs
+from asyncvddk.backup._workers import PIECE_SIZE, Workers
 from asyncvddk.models import Block
 from asyncvddk.native import _memory
 from asyncvddk.repository import Grid, _threads
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import AsyncGenerator, Callable
 
     from asyncvddk.backup._disk import ReadableDisk
+    from asyncvddk.backup._plan import Mask
 
 SECTOR = 512
+
+_Buffers: TypeAlias = tuple[memoryview, memoryview]
+"""For a piece of each disk."""
 
 
 @dataclass(slots=True)
@@ -44,9 +52,9 @@ async def compare(
 ) -> list[Block]:
     """Return the ranges in which two disks differ, ascending, in whole sectors of 512 bytes; empty if none.
 
-    Reads what is allocated in one of them, each byte once, into two buffers of 4 MiB. To prove a backup, give it a disk
-    of a snapshot and the disk itself. ``most``: return when so many ranges are known; the last of them may go on behind
-    its end. ``progress`` is called on the event loop, must not block.
+    Reads what is allocated in one of them, each byte once. To prove a backup, give it a disk of a snapshot and the disk
+    itself. ``most``: return when so many ranges are known; the last of them may go on behind its end. ``progress`` is
+    called on the event loop, must not block. Memory: four pieces of 4 MiB of each disk.
 
     Raises ValueError for disks of different sizes, and what reading raises. Cancelled, it waits for the reads under
     way.
@@ -57,25 +65,23 @@ async def compare(
         raise ValueError(f"most={most}: expected 1 or more")
     state = CompareProgress(one.size)
     tell = progress or _tell_nobody
-    pieces = ChunkMask(Grid(one.size, PIECE_SIZE))
+    wanted = ChunkMask(Grid(one.size, PIECE_SIZE))
     for disk in (one, other):
         async for block in disk.allocated_blocks():
-            pieces.add(block)
-    buffers = _memory.new_pages(PIECE_SIZE), _memory.new_pages(PIECE_SIZE)
+            wanted.add(block)
     found: list[Block] = []
-    for piece, _ in runs(pieces.mask, most=1):
-        offset = piece * PIECE_SIZE
-        first, second = (buffer[: min(PIECE_SIZE, one.size - offset)] for buffer in buffers)
-        await _read_both((one, first), (other, second), offset)
-        for block in await _threads.run(partial(_differences, offset, first, second)):
-            if found and found[-1].end == block.offset:
-                block = Block(found[-1].offset, found.pop().length + block.length)  # noqa: PLW2901
-            found.append(block)
-        if most is not None and len(found) >= most:
-            return found[:most]
-        state.bytes_done = offset + len(first)
-        state.bytes_read += len(first)
-        tell(state)
+    with Workers(local=True) as workers:
+        async with aclosing(_Pieces(one, other, workers).differing(wanted.mask)) as pieces:
+            async for piece, differences in pieces:
+                for block in differences:
+                    if found and found[-1].end == block.offset:
+                        block = Block(found[-1].offset, found.pop().length + block.length)  # noqa: PLW2901
+                    found.append(block)
+                if most is not None and len(found) >= most:
+                    return found[:most]
+                state.bytes_done = piece.end
+                state.bytes_read += piece.length
+                tell(state)
     state.bytes_done = state.size
     tell(state)
     return found
@@ -85,14 +91,43 @@ def _tell_nobody(_: CompareProgress) -> None:
     """Stand in for a callback."""
 
 
-async def _read_both(one: tuple[ReadableDisk, memoryview], other: tuple[ReadableDisk, memoryview], offset: int) -> None:
-    """Read the same place of two disks at once, each into its buffer."""
-    try:
-        async with anyio.create_task_group() as reads:
-            for disk, buffer in (one, other):
-                reads.start_soon(disk.readinto_at, offset, buffer)
-    except BaseExceptionGroup as group:
-        raise first_of(group) from None
+class _Pieces:
+    """Two disks of one size, piece by piece; some pieces are read before those in front of them are done."""
+
+    def __init__(self, one: ReadableDisk, other: ReadableDisk, workers: Workers) -> None:
+        self._disks = one, other
+        self._workers = workers
+
+    async def differing(self, mask: Mask) -> AsyncGenerator[tuple[Block, list[Block]]]:
+        """Iterate over the marked pieces, ascending, each with the ranges of it that differ."""
+        free = [(_memory.new_pages(PIECE_SIZE), _memory.new_pages(PIECE_SIZE)) for _ in range(self._workers.lanes)]
+        under_way: deque[tuple[Block, _Buffers, asyncio.Task[list[Block]]]] = deque()
+        try:
+            for number, _ in runs(mask, most=1):
+                if not free:
+                    piece, buffers, task = under_way.popleft()
+                    yield piece, await task
+                    free.append(buffers)
+                offset = number * PIECE_SIZE
+                piece = Block(offset, min(PIECE_SIZE, self._disks[0].size - offset))
+                buffers = free.pop()
+                under_way.append((piece, buffers, asyncio.create_task(self._compare(piece, buffers))))
+            while under_way:
+                piece, _, task = under_way.popleft()
+                yield piece, await task
+        finally:
+            await _threads.stopped([task for _, _, task in under_way])
+
+    async def _compare(self, piece: Block, buffers: _Buffers) -> list[Block]:
+        """Read a piece of both disks at once, and compare."""
+        first, second = (buffer[: piece.length] for buffer in buffers)
+        try:
+            async with anyio.create_task_group() as reads:
+                for disk, view in zip(self._disks, (first, second), strict=True):
+                    reads.start_soon(self._workers.read, disk, piece.offset, view)
+        except BaseExceptionGroup as group:
+            raise first_of(group) from None
+        return await self._workers.run(partial(_differences, piece.offset, first, second))
 
 
 def _differences(offset: int, one: memoryview, other: memoryview) -> list[Block]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import stat
+from contextlib import suppress
 from functools import partial
 from typing import TYPE_CHECKING, Self
 
@@ -78,10 +79,14 @@ class RawImage:
         view = memoryview(buffer).cast("B")
         if offset < 0 or offset + len(view) > self._size:
             raise ValueError(f"offset={offset}, length={len(view)}: outside a disk of {self._size} bytes")
-        await _threads.run(partial(self._fill, offset, view))
+        await _threads.run(partial(self.fill, offset, view))
         return len(view)
 
-    def _fill(self, offset: int, view: memoryview) -> None:
+    def fill(self, offset: int, view: memoryview) -> None:
+        """Fill all of ``view``, which is writable bytes within the disk, from byte ``offset`` on. Blocks, for threads.
+
+        Raises OSError.
+        """
         done = 0
         while done < len(view):
             count = os.preadv(self._fd, [view[done:]], offset + done)
@@ -90,6 +95,11 @@ class RawImage:
                     errno.EIO, f"the file ends at byte {offset + done}; it was cut while it was read", self.path
                 )
             done += count
+
+    def will_read(self, offset: int, length: int) -> None:
+        """Have the system fetch what is read soon; nothing waits for it. For threads."""
+        with suppress(OSError):  # a file system that takes no advice
+            os.posix_fadvise(self._fd, offset, length, os.POSIX_FADV_WILLNEED)
 
     async def read_at(self, offset: int, length: int) -> bytes:
         """Return exactly ``length`` bytes from byte ``offset``. Raises, and is cancelled, as ``readinto_at``."""

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final
 import anyio
 
 from asyncvddk.backup._buffers import Buffers
-from asyncvddk.backup._pipeline import Workers
+from asyncvddk.backup._workers import Workers
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -52,7 +52,5 @@ class BackupLimits:
             yield
 
     def workers(self, *, local: bool) -> Workers:
-        """Return the threads that store chunks in a folder, or behind a network."""
-        if local not in self._workers:
-            self._workers[local] = Workers(local=local)
-        return self._workers[local]
+        """Return the threads that store chunks in a folder, or behind a network; enter them to use them."""
+        return self._workers.setdefault(local, Workers(local=local))

@@ -1,20 +1,23 @@
-"""One disk: chunks are read by its connection's thread, and stored by one worker thread for each processor.
+"""One disk: its chunks are read, and stored by the worker threads.
 
-A piece is some chunks side by side: one read and one hop to a worker for all of them, so that the event loop has little
-to do. Each piece has a buffer of the shared memory from its read until all its chunks are stored.
+A piece is some chunks side by side: one read by the disk's connection and one hop to a worker for all of them, so that
+the event loop has little to do. Each piece has a buffer of the shared memory from its read until all its chunks are
+stored. A raw image has no connection: the worker that stores a chunk reads it, too, just before, so that it never
+leaves the processor's cache; that is worth a tenth of the time.
 """
 
 from __future__ import annotations
 
-import os
 from contextlib import contextmanager
 from functools import partial
-from typing import TYPE_CHECKING, Final
+from itertools import islice, tee, zip_longest
+from typing import TYPE_CHECKING, Final, TypeAlias
 
 import anyio
 
+from asyncvddk.backup._image import RawImage
 from asyncvddk.backup._plan import runs
-from asyncvddk.repository import RepositoryError, _threads
+from asyncvddk.repository import RepositoryError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -22,14 +25,14 @@ if TYPE_CHECKING:
     from asyncvddk.backup._buffers import Buffers
     from asyncvddk.backup._disk import ReadableDisk
     from asyncvddk.backup._plan import Mask
-    from asyncvddk.repository import DiskWriter
+    from asyncvddk.backup._workers import Workers
+    from asyncvddk.repository import DiskWriter, Grid
 
-PIECE_SIZE: Final = 4 << 20
-"""Bytes of a read, unless a chunk is larger."""
-LANES: Final = 4
-"""Pieces of one disk under way at once."""
-NETWORK_PUTS: Final = 32
-"""Requests to a store that is not a local folder at once, as ``Repository.open`` has threads for them."""
+_AHEAD: Final = 4
+"""Pieces of an image that the system is asked to have ready, so that workers do not wait for storage."""
+
+Piece: TypeAlias = tuple[int, int]
+"""The first chunk, and how many there are."""
 
 
 class StoringError(Exception):
@@ -41,28 +44,26 @@ class StoringError(Exception):
         self.error = error
 
 
-class Workers:
-    """The threads that store chunks, shared by all disks of a backup."""
-
-    def __init__(self, *, local: bool) -> None:
-        """One for each processor; with a store behind a network one for each request under way."""
-        self._limiter = anyio.CapacityLimiter(len(os.sched_getaffinity(0)) if local else NETWORK_PUTS)
-
-    async def put(self, writer: DiskWriter, first: int, count: int, data: memoryview) -> None:
-        """Store ``count`` chunks from ``first`` on, which ``data`` holds. Raises StoringError."""
-        await _threads.run(partial(_put, writer, first, count, data), limiter=self._limiter)
-
-    async def is_same(self, writer: DiskWriter, number: int, data: memoryview) -> bool:
-        """Tell whether a chunk is what the index says."""
-        return await _threads.run(partial(writer.is_same, number, data), limiter=self._limiter)
-
-
 def _put(writer: DiskWriter, first: int, count: int, data: memoryview) -> None:
+    """Store some chunks that ``data`` holds."""
     size = writer.chunk_size
     with storing():
         for number in range(first, first + count):
             place = (number - first) * size
             writer.put(number, data[place : place + writer.grid.length(number)])
+
+
+def _read_and_put(image: RawImage, writer: DiskWriter, workers: Workers, piece: Piece, later: Piece | None) -> None:
+    """Read and store the chunks of ``piece``; ``later`` is one that is read some time after it."""
+    size = writer.chunk_size
+    if later is not None:
+        image.will_read(later[0] * size, later[1] * size)
+    memory = workers.scratch(size)
+    for number in range(piece[0], sum(piece)):
+        data = memory[: writer.grid.length(number)]
+        image.fill(number * size, data)
+        with storing():
+            writer.put(number, data)
 
 
 @contextmanager
@@ -87,11 +88,17 @@ async def read_chunks(  # noqa: PLR0913  (each is a thing of its own)
 
     Raises what the disk raises, and StoringError. Cancelled, or after an error, what is under way is waited for.
     """
-    pieces = runs(mask, most=piece_chunks(writer.chunk_size))
+    pieces = runs(mask, most=workers.piece_size(writer.chunk_size) // writer.chunk_size)
     try:
         async with anyio.create_task_group() as lanes:
-            for _ in range(LANES):
-                lanes.start_soon(_lane, disk, writer, pieces, buffers, workers, told)
+            if isinstance(disk, RawImage) and workers.local:
+                now, later = tee(pieces)
+                ahead = zip_longest(now, islice(later, _AHEAD, None))
+                for _ in range(workers.count + 1):
+                    lanes.start_soon(_image_lane, disk, writer, ahead, workers, told)
+            else:
+                for _ in range(workers.lanes):
+                    lanes.start_soon(_lane, disk, writer, pieces, buffers, workers, told)
     except BaseExceptionGroup as group:
         raise first_of(group) from None
 
@@ -99,7 +106,7 @@ async def read_chunks(  # noqa: PLR0913  (each is a thing of its own)
 async def _lane(  # noqa: PLR0913, PLR0917  (those of read_chunks)
     disk: ReadableDisk,
     writer: DiskWriter,
-    pieces: Iterator[tuple[int, int]],
+    pieces: Iterator[Piece],
     buffers: Buffers,
     workers: Workers,
     told: Callable[[int], None],
@@ -107,16 +114,33 @@ async def _lane(  # noqa: PLR0913, PLR0917  (those of read_chunks)
     """Take the next piece until none is left."""
     grid = writer.grid
     while True:
-        async with buffers.lend(max(PIECE_SIZE, grid.chunk_size)) as buffer:
+        async with buffers.lend(workers.piece_size(grid.chunk_size)) as buffer:
             piece = next(pieces, None)
             if piece is None:
                 return
-            first, count = piece
-            offset = first * grid.chunk_size
-            data = buffer[: min(count * grid.chunk_size, grid.capacity - offset)]
-            await disk.readinto_at(offset, data)
-            await workers.put(writer, first, count, data)
+            data = buffer[: _bytes_of(grid, piece)]
+            await disk.readinto_at(piece[0] * grid.chunk_size, data)
+            await workers.run(partial(_put, writer, *piece, data))
             told(len(data))
+
+
+async def _image_lane(
+    image: RawImage,
+    writer: DiskWriter,
+    pieces: Iterator[tuple[Piece, Piece | None]],
+    workers: Workers,
+    told: Callable[[int], None],
+) -> None:
+    """Have the workers take the next piece until none is left."""
+    for piece, later in pieces:
+        await workers.run(partial(_read_and_put, image, writer, workers, piece, later))
+        told(_bytes_of(writer.grid, piece))
+
+
+def _bytes_of(grid: Grid, piece: Piece) -> int:
+    """Return the bytes that a piece has."""
+    first, count = piece
+    return min(count * grid.chunk_size, grid.capacity - first * grid.chunk_size)
 
 
 def first_of(group: BaseExceptionGroup) -> BaseException:
@@ -130,8 +154,3 @@ def first_of(group: BaseExceptionGroup) -> BaseException:
         else:
             flat.append(error)
     return next((error for error in flat if isinstance(error, StoringError)), flat[0])
-
-
-def piece_chunks(chunk_size: int) -> int:
-    """Return how many chunks of ``chunk_size`` bytes a piece has."""
-    return max(1, PIECE_SIZE // chunk_size)

@@ -74,6 +74,11 @@ class RawTarget:
         args = (self._file.fd, memory.address, memory.length, offset, GRANULE)
         return self._checked(await self._worker.call(_core.WRITE_SPARSE, *args, keep=memory))
 
+    def put(self, offset: int, data: memoryview) -> int:
+        """As ``write``, at once and by the thread that calls. Blocks; several threads may."""
+        memory = _memory.Pinned(data)
+        return self._checked(_core.write_sparse(self._file.fd, memory.address, memory.length, offset, GRANULE))
+
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:

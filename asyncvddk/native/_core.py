@@ -1,8 +1,8 @@
 """The C core: threads that make native calls, and the ring their answers come through (``core/*.c``).
 
 Its functions never wait and hold their locks for an instant, so they are called without giving the interpreter up
-(``PyDLL``): handing it over at each submit would let a busy Python thread delay every disk. The one function that
-joins a thread is the exception.
+(``PyDLL``): handing it over at each submit would let a busy Python thread delay every disk. Two functions are the
+exceptions: one joins a thread, the other writes to a file on the thread that calls it.
 """
 
 from __future__ import annotations
@@ -65,7 +65,7 @@ def _load() -> ctypes.PyDLL:
 
 
 _dll: Final = _load()
-_joining_dll: Final = ctypes.CDLL(str(PATH))
+_waiting_dll: Final = ctypes.CDLL(str(PATH))
 
 
 def _declare(name: str, restype: type | None, *argtypes: type) -> ctypes._NamedFuncPointer:
@@ -87,9 +87,12 @@ worker_withdraw: Final = _declare("core_worker_withdraw", c_bool, c_void_p, c_ui
 worker_oldest: Final = _declare("core_worker_oldest", c_uint64, c_void_p)
 worker_stop: Final = _declare("core_worker_stop", None, c_void_p, c_uint64)
 worker_abandon: Final = _declare("core_worker_abandon", c_uint64, c_void_p)
-worker_join: Final = _joining_dll.core_worker_join
+worker_join: Final = _waiting_dll.core_worker_join
 worker_join.restype = None
 worker_join.argtypes = (c_void_p,)
+write_sparse: Final = _waiting_dll.core_write_sparse
+write_sparse.restype = c_uint64
+write_sparse.argtypes = (c_int, c_void_p, c_size_t, c_uint64, c_size_t)
 
 progress_new: Final = _declare("core_progress_new", c_void_p, c_void_p, c_uint64)
 progress_stop: Final = _declare("core_progress_stop", None, c_void_p)

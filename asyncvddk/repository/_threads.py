@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import contextvars
 from typing import TYPE_CHECKING, TypeVar
 
 import anyio
 import anyio.to_thread
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Collection
+    from concurrent.futures import ThreadPoolExecutor
 
 T = TypeVar("T")
 
@@ -35,6 +37,30 @@ async def run(
         await _ended(task)
         raise
     return task.result()
+
+
+async def run_in(pool: ThreadPoolExecutor, call: Callable[[], T]) -> T:
+    """Return what ``call`` returns, from a thread of ``pool``.
+
+    Cancelled: a call that has begun is waited for, one that has not is withdrawn.
+    """
+    future = pool.submit(contextvars.copy_context().run, call)
+    task = asyncio.wrap_future(future)
+    try:
+        await asyncio.wait([task])
+    except asyncio.CancelledError:
+        future.cancel()
+        await _ended(task)
+        raise
+    return task.result()
+
+
+async def stopped(tasks: Collection[asyncio.Task[T]]) -> None:
+    """Cancel tasks, and wait until they have ended; what they raise is of no interest any more."""
+    for task in tasks:
+        task.cancel()
+    for task in tasks:
+        await _ended(task)
 
 
 async def _ended(task: asyncio.Future[T]) -> None:

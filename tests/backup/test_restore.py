@@ -200,6 +200,76 @@ async def test_a_comparison_stops_where_it_is_asked_to_and_tells_how_far_it_is()
         await compare(one, two, most=0)
 
 
+async def test_a_comparison_reads_ahead_and_answers_in_order() -> None:
+    """The first piece comes last; four are under way, not more."""
+    data = bytearray(CHANCE.randbytes(40 << 20))
+    other = bytearray(data)
+    for place in range(0, len(other), 4 << 20):
+        other[place] ^= 1
+    started: list[int] = []
+    four = asyncio.Event()
+
+    async def later(block: Block) -> None:
+        started.append(block.offset)
+        if len(started) == 4:
+            four.set()
+        await four.wait()
+        if not block.offset:
+            for _ in range(100):
+                await asyncio.sleep(0)
+            assert len(started) == 4
+
+    found = await compare(MemoryDisk(data, before_read=later), MemoryDisk(other))
+    assert found == [Block(place, 512) for place in range(0, len(other), 4 << 20)]
+    assert started == sorted(started)
+
+
+@pytest.mark.parametrize("how", ["error", "task", "scope", "most"])
+async def test_a_comparison_that_ends_early_leaves_no_read(how: str) -> None:
+    """After an error, cancelled, or with all it was asked for."""
+    data = bytearray(CHANCE.randbytes(40 << 20))
+    under_way: set[int] = set()
+    reached = asyncio.Event()
+
+    async def read(block: Block) -> None:
+        if how == "most" and not block.offset:
+            return
+        under_way.add(block.offset)
+        if len(under_way) == 3:
+            reached.set()
+        try:
+            if how == "error" and not block.offset:
+                await reached.wait()
+                raise OSError("broken")
+            await asyncio.Event().wait()
+        finally:
+            with anyio.CancelScope(shield=True):
+                await asyncio.sleep(0)
+            under_way.discard(block.offset)
+
+    other = bytearray(data)
+    other[5] ^= 1
+    one, two = MemoryDisk(data, before_read=read), MemoryDisk(other)
+    if how == "most":
+        assert await compare(one, two, most=1) == [Block(0, 512)]
+    elif how == "error":
+        with pytest.raises(OSError, match="broken"):
+            await compare(one, two)
+    elif how == "task":
+        task = asyncio.create_task(compare(one, two))
+        await reached.wait()
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+    else:
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(compare, one, two)
+            await reached.wait()
+            tasks.cancel_scope.cancel()
+    assert under_way == set()
+    assert [task for task in asyncio.all_tasks() if task is not asyncio.current_task()] == []
+
+
 async def test_a_folder_is_searched_for_disks(tmp_path: Path) -> None:
     """Extents and hidden files are none; a file is what it begins with; a missing one is told when it is opened."""
     async with Vddk() as vddk:

@@ -62,6 +62,22 @@ async def test_full_disk_is_an_error_that_names_the_target(tmp_path: Path) -> No
     assert names(tmp_path) == []
 
 
+async def test_threads_write_to_a_raw_target_at_once(tmp_path: Path) -> None:
+    """Without the event loop; what is zero is left out, and errors name the target."""
+    async with RawTarget(tmp_path / "a.raw", SIZE) as target:
+        places = range(0, SIZE, 1 << 20)
+        calls = (asyncio.to_thread(target.put, place, data(4096, place >> 20)) for place in places)
+        assert await asyncio.gather(*calls) == [0, 4096, 4096, 4096]
+    for place in places:
+        assert (tmp_path / "a.raw").read_bytes()[place : place + 4096] == data(4096, place >> 20)
+    full = os.open("/dev/full", os.O_WRONLY)
+    with pytest.raises(OSError, match=r"No space left on device.*b\.raw"):  # noqa: PT012  (the block is the subject)
+        async with RawTarget(tmp_path / "b.raw", SIZE) as target:
+            os.dup2(full, target._file.fd)
+            target.put(0, data(4096))
+    os.close(full)
+
+
 async def test_sync_reaches_file_and_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The file before it has its name, the folder afterwards."""
     synced = record_syncs(monkeypatch)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import threading
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 
 import anyio
 import pytest
@@ -47,6 +49,67 @@ async def test_a_cancelled_call_is_waited_for_and_no_further_one_begins(how: str
     await asyncio.wait([task])
     assert task.cancelled() == (how == "task")
     assert ran == [0]
+
+
+@pytest.mark.parametrize("how", ["scope", "task"])
+async def test_of_a_pool_only_the_call_that_has_begun_is_waited_for(how: str) -> None:
+    """Those behind it in the queue are withdrawn."""
+    began, may_end = threading.Event(), threading.Event()
+    ran: list[int] = []
+
+    def call(number: int) -> int:
+        began.set()
+        may_end.wait()
+        ran.append(number)
+        return number
+
+    async def calls() -> None:
+        with anyio.CancelScope() as scope:
+            async with anyio.create_task_group() as tasks:
+                scopes.append(scope)
+                for number in range(3):
+                    tasks.start_soon(_threads.run_in, pool, partial(call, number))
+
+    scopes: list[anyio.CancelScope] = []
+    with ThreadPoolExecutor(1) as pool:
+        task = asyncio.ensure_future(calls())
+        await asyncio.to_thread(began.wait)
+        if how == "scope":
+            scopes[0].cancel()
+        else:
+            task.cancel()
+        for _ in range(10):
+            await asyncio.sleep(0)
+        assert not task.done()
+        may_end.set()
+        await asyncio.wait([task])
+        assert task.cancelled() == (how == "task")
+        assert ran == [0]
+        assert await _threads.run_in(pool, partial(call, 3)) == 3
+
+
+async def test_tasks_that_are_stopped_have_ended() -> None:
+    """Those that fail while they end, too; whoever waits may be cancelled meanwhile."""
+    began, may_end = asyncio.Event(), asyncio.Event()
+
+    async def work() -> None:
+        try:
+            began.set()
+            await asyncio.Event().wait()
+        finally:
+            await may_end.wait()
+            raise RuntimeError
+
+    task = asyncio.create_task(work())
+    await began.wait()
+    stopping = asyncio.create_task(_threads.stopped([task]))
+    for _ in range(10):
+        await asyncio.sleep(0)
+        stopping.cancel()
+    assert not stopping.done()
+    may_end.set()
+    await asyncio.wait([stopping])
+    assert task.done()
 
 
 async def test_a_call_is_told_that_it_is_cancelled() -> None:
