@@ -17,13 +17,15 @@ What the guest does
 
 What goes wrong (``faults(**wanted)``; the last call counts, without arguments all is well)
     ``fail_snapshot``, ``fail_quiesce`` (only those that are quiesced), ``fail_remove``, ``task_in_progress``: so many
-    times, -1: always. ``query``: "fault", "lie" (leaves out the last area of a window), "all" (everything changed).
-    ``window`` bytes and ``areas`` limit an answer, ``gaps`` puts empty ones between. ``late_tracking``: the first
-    snapshot with tracking has no changeId. ``slow_ms``: tasks take so long; ``hold="RemoveSnapshot_Task"`` (or "all"):
-    they run until ``faults`` is called again. ``lose_answer="CreateSnapshot_Task"``: done, once, but the connection
-    ends without an answer.
+    times, -1: always. ``ignore_quiesce``: a snapshot is not quiesced although it is asked for. ``deny``: privileges
+    that nobody has, as ["VirtualMachine.State.CreateSnapshot"].
+    ``query``: "fault", "lie" (leaves out the last area of a window), "all" (everything changed). ``window`` bytes and
+    ``areas`` limit an answer, ``gaps`` puts empty ones between. ``late_tracking``: the first snapshot with tracking has
+    no changeId.
+    ``slow_ms``: tasks take so long; ``hold="RemoveSnapshot_Task"`` (or "all"): they run until ``faults`` is called
+    again. ``lose_answer="CreateSnapshot_Task"``: done, once, but the connection ends without an answer.
     Further: ``expire_sessions()``, ``grow(machine, size)``, ``reset_tracking(machine)``, ``set_mode(machine, mode)``,
-    ``disable_methods(machine, source, *methods)``.
+    ``encrypt(machine)`` (in name only), ``disable_methods(machine, source, *methods)``.
 
 What there is
     ``snapshots(machine=None)``, ``calls(*methods)`` in order, each with its object (as the snapshot that it removed),
@@ -144,7 +146,7 @@ class Bench:
         login = {"openEngine.user": USER, "openEngine.password": PASSWORD, "openEngine.thumbPrint": self.sha1}
         return LibraryConfig(extra=datastores | login | more)
 
-    def faults(self, **wanted: str | int | bool) -> None:
+    def faults(self, **wanted: str | int | bool | Sequence[str]) -> None:
         """Let things go wrong, see above; without arguments no more."""
         self._ask("faults", wanted)
 
@@ -214,6 +216,10 @@ class Bench:
     def set_mode(self, machine: str, mode: str, *, sharing: str = "sharingNone", key: int = 2000) -> None:
         """Give a disk another mode, as ``independent_persistent``, or sharing, as ``sharingMultiWriter``."""
         self._ask("mode", {"machine": machine, "key": key, "mode": mode, "sharing": sharing})
+
+    def encrypt(self, machine: str, *, key: int = 2000) -> None:
+        """Let the machine and a disk of it be called encrypted; it is read as before."""
+        self._ask("encrypt", {"machine": machine, "key": key})
 
     def _ask(self, what: str, body: object = None) -> Any:  # noqa: ANN401  (JSON)
         data = json.dumps(body).encode() if body is not None else b"{}"

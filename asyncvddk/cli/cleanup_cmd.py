@@ -18,7 +18,7 @@ def cleanup(*, json: Annotated[bool, Flag] = False, server: Server = SERVER, com
     """Remove what backups of virtual machines left on a server that were killed on this machine.
 
     They note what they make in a journal before they make it; only what is in there is removed: snapshots, access
-    locks, disks that were attached to this machine. Backups that run are left alone.
+    locks, disks that were attached to this machine, machines that were being made anew. What runs is left alone.
 
     Exit status: 0 nothing is left, 1 something is, and why.
 
@@ -46,6 +46,8 @@ def cleanup(*, json: Annotated[bool, Flag] = False, server: Server = SERVER, com
 def _show(report: CleanupReport) -> None:
     for machine in report.snapshots:
         tell(f"{machine}: snapshot removed")
+    for machine in report.made:
+        tell(f"{machine}: removed, it was being made anew")
     for machine in report.locks:
         tell(f"{machine}: access lock ended")
     for path in report.running:
@@ -54,13 +56,14 @@ def _show(report: CleanupReport) -> None:
         tell(f"left alone: {path}, which speaks of another server")
     for problem in report.problems:
         say(f"asyncvddk: {problem}")
-    if not report.snapshots and not report.locks and not report.problems:
+    if not (report.snapshots or report.made or report.locks or report.problems):
         tell("nothing was left behind")
 
 
 def _facts(report: CleanupReport) -> dict[str, object]:
     return {
         "snapshots": report.snapshots,
+        "made": report.made,
         "locks": report.locks,
         "running": [str(path) for path in report.running],
         "elsewhere": [str(path) for path in report.elsewhere],

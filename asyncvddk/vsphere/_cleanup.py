@@ -13,6 +13,7 @@ from asyncvddk.repository import _threads
 from asyncvddk.vsphere._access import unlock
 from asyncvddk.vsphere._endings import to_its_end
 from asyncvddk.vsphere._journal import Journal, JournalFile, default_folder, journals
+from asyncvddk.vsphere._new_machine import discard_machine
 from asyncvddk.vsphere._snapshots import remove
 
 if TYPE_CHECKING:
@@ -31,6 +32,8 @@ class CleanupReport:
 
     snapshots: list[str] = field(default_factory=list)
     """Machines of which a snapshot was removed."""
+    made: list[str] = field(default_factory=list)
+    """Machines that were being made anew, and were removed."""
     locks: list[str] = field(default_factory=list)
     """Machines whose access lock was ended."""
     running: list[Path] = field(default_factory=list)
@@ -93,7 +96,7 @@ async def _undo(vsphere: VSphere, vddk: Vddk | None, file: JournalFile, report: 
         report.elsewhere.append(file.path)
         return
     journal = Journal(file)
-    for entry in sorted(journal.left, key=lambda entry: entry.kind, reverse=True):  # snapshots, then locks
+    for entry in sorted(journal.left, key=lambda entry: entry.kind, reverse=True):  # snapshots, machines, then locks
         try:
             await _undo_one(vsphere, vddk, journal, entry, report)
         except VddkError as error:
@@ -106,6 +109,9 @@ async def _undo_one(vsphere: VSphere, vddk: Vddk | None, journal: Journal, entry
         if await to_its_end(remove(vsphere, journal, entry.number, entry.facts)):
             report.snapshots.append(machine)
             _logger.info("snapshot_removed", machine=machine, snapshot=entry.facts["name"])
+    elif entry.kind == "machine":
+        await to_its_end(discard_machine(vsphere, journal, entry))
+        report.made.append(machine)
     elif vddk is not None:
         await unlock(vsphere, vddk, journal, entry)
         report.locks.append(machine)

@@ -8,6 +8,8 @@ import time
 from typing import TYPE_CHECKING, Final
 
 from asyncvddk._health import Finding, fail, ok, warn
+from asyncvddk.vsphere._machines import STOPS_SNAPSHOTS, Obstacle
+from asyncvddk.vsphere._snapshots import PREFIX
 from asyncvddk.vsphere._vim import Managed, numbers, vim
 from asyncvddk.vsphere.errors import VSphereError
 
@@ -170,6 +172,9 @@ def _states(machines: Sequence[VirtualMachine]) -> Iterator[Finding]:
     if old := [one.path for one in machines if not one.tracking_possible]:
         advice = "upgrade their virtual hardware, at least to version 7, while they are off"
         yield warn("changed blocks", f"cannot be tracked on {_some(old)}", advice)
+    if ours := [one.path for one in machines if any(snap.name.startswith(PREFIX) for snap in one.snapshots)]:
+        advice = "if no backup runs: asyncvddk cleanup, where those backups ran"
+        yield warn("snapshots", f"of backups on {_some(ours)}", advice)
     counted = [(f"{one.path} ({len(one.snapshots)})", len(one.snapshots)) for one in machines if one.snapshots]
     if deep := [text for text, count in counted if count >= _MANY_SNAPSHOTS]:
         yield fail("snapshots", f"too many on {_some(deep)}", "remove some: a machine has 32 at most")
@@ -179,13 +184,16 @@ def _states(machines: Sequence[VirtualMachine]) -> Iterator[Finding]:
 
 def _obstacles(machines: Sequence[VirtualMachine]) -> Iterator[Finding]:
     """Name the disks that are left out, by reason."""
-    found: dict[str, list[str]] = {}
+    found: dict[Obstacle, list[str]] = {}
     for machine in machines:
         for disk in machine.disks:
             if disk.obstacle is not None:
-                found.setdefault(disk.obstacle.value, []).append(f"{machine.path} {disk.label}")
-    for reason, disks in found.items():
-        yield warn("disks", f"left out: {_some(disks)}", reason)
+                found.setdefault(disk.obstacle, []).append(f"{machine.path} {disk.label}")
+    for obstacle, disks in found.items():
+        if obstacle in STOPS_SNAPSHOTS:
+            yield fail("disks", f"their machines cannot be backed up: {_some(disks)}", obstacle.value)
+        else:
+            yield warn("disks", f"left out: {_some(disks)}", obstacle.value)
 
 
 def _some(names: Sequence[str]) -> str:

@@ -1,4 +1,4 @@
-"""What has to be undone, on disk before it is done: snapshots and access locks that a backup makes on a server.
+"""What has to be undone, on disk before it is done: snapshots, access locks and machines that we make on a server.
 
 A journal is a file of JSON lines, one for each backup that runs, mode 0600, locked for as long as its process lives.
 Each line is on stable storage before the act that it announces, and after the act another one says so. A process that
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
 _VERSION: Final = 1
 _SUFFIX: Final = ".journal"
-_KINDS: Final = frozenset({"snapshot", "access"})
+_KINDS: Final = frozenset({"snapshot", "access", "machine"})
 
 _logger = structlog.get_logger()
 
@@ -49,7 +49,7 @@ class Entry:
 
     number: int
     kind: str
-    """``snapshot`` or ``access``."""
+    """``snapshot``, ``access``, or ``machine`` for one that is made anew and not complete yet."""
     facts: dict[str, str] = field(default_factory=dict)
     """``vm`` (moref), ``machine`` (its name); of a snapshot ``name`` and, as soon as they are known, ``task`` and
     ``moref``; of an access lock ``identity``."""

@@ -2,32 +2,33 @@
 
 from __future__ import annotations
 
+import contextlib
+import secrets
+from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING, Any, Final
-
-import structlog
+from typing import TYPE_CHECKING, Any
 
 from asyncvddk.backup import EmptyDiskTarget
+from asyncvddk.vsphere._access import locked
 from asyncvddk.vsphere._configuration import MachineConfiguration
 from asyncvddk.vsphere._endings import to_its_end
 from asyncvddk.vsphere._inventory import machines
-from asyncvddk.vsphere._restoring import IDENTITY, DiskPair, RestoredDisk, Writing
+from asyncvddk.vsphere._journal import Entry, Journal, default_folder
+from asyncvddk.vsphere._restoring import DiskPair, RestoredDisk, Writing
+from asyncvddk.vsphere._specification import specification
 from asyncvddk.vsphere._vim import Managed, moref, vim
-from asyncvddk.vsphere.errors import NotFoundError, NotPossibleError, VSphereError
+from asyncvddk.vsphere.errors import FaultError, NotFoundError, NotPossibleError, ObjectGoneError, VSphereError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
+    from pathlib import Path
 
     from asyncvddk import Vddk
     from asyncvddk.backup import RestoreProgress
     from asyncvddk.repository import Repository, Snapshot
     from asyncvddk.vsphere._machines import VirtualMachine
     from asyncvddk.vsphere._session import VSphere
-
-_SCSI: Final = "ParaVirtualSCSIController"
-
-_logger = structlog.get_logger()
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +38,7 @@ class NewMachine:
     machine: VirtualMachine
     disks: list[RestoredDisk]
     left_out: tuple[str, ...]
-    """What of the configuration has no counterpart here, as a network that does not exist."""
+    """What is not as it was: networks that do not exist here, disks and files that the backup does not have."""
 
 
 async def restore_as_new(  # noqa: PLR0913  (each is a fact of its own)
@@ -49,15 +50,18 @@ async def restore_as_new(  # noqa: PLR0913  (each is a fact of its own)
     name: str,
     datastore: str,
     host: str | None = None,
+    connect_networks: bool = False,
     transport_modes: Sequence[str] | None = None,
+    journal: Path | None = None,
     progress: Callable[[DiskPair, RestoreProgress], object] | None = None,
 ) -> NewMachine:
     """Make the machine of ``snapshot`` anew as ``name``, with the disks of the snapshot on ``datastore``.
 
     Processors, memory, firmware, controllers, disks and network adapters are as the stored configuration has them;
-    disks are thin, MAC addresses new, so that both machines can run. It is made in the folder where the old one was,
-    or in that of the data center, on ``host`` (by name; default: the old one's, else any that has the datastore), and
-    is off. If a disk cannot be restored, or when this is cancelled, the new machine is removed again.
+    disks are thin, MAC addresses new. Its adapters are not connected at the start unless ``connect_networks``: the old
+    machine may still run. It is made in the folder where that one was, or in the data center's, on ``host`` (by name;
+    default: the old one's, else any that has the datastore), and is off. The firmware's variables (NVRAM) are not
+    written. If a disk cannot be restored, or when this is cancelled, the new machine is removed again.
 
     Raises NotPossibleError (no configuration is stored with the snapshot, or no disk), NotFoundError (datastore or
     host), FaultError (as DuplicateName), and what a disk failed of.
@@ -70,23 +74,59 @@ async def restore_as_new(  # noqa: PLR0913  (each is a fact of its own)
         raise NotPossibleError(f"snapshot {snapshot.id}: it has no disk of the machine {stored.name}")
     find = partial(_find_place, vsphere, stored, datastore, host)
     place = await vsphere.call(find, what=f"find a place for {name}")
-    spec, left_out = _spec(stored, wanted, name, datastore, place.networks)
-    what = f"make the machine {name}"
-    start = partial(_start, place, spec)
-    made = await vsphere.task(start, what=what)
-    try:
-        machine = next(one for one in await machines(vsphere) if one.moref == moref(made))
-        pairs = _pairs(snapshot, wanted, machine)
-        async with vddk.access(vsphere.connect_params(machine.moref), IDENTITY):
-            writing = Writing(
-                vsphere, vddk, repository, snapshot, machine, EmptyDiskTarget, transport_modes, progress=progress
+    keys = {str(disk["key"]) for disk in wanted}
+    spec, left_out = specification(stored, name, datastore, keys, place.networks, connect=connect_networks)
+    folder = journal or default_folder()
+    async with Journal.open(folder, server=vsphere.server, instance=vsphere.about.instance) as kept:
+        entry = await kept.begin("machine", vm="", machine=name)
+        try:
+            made = await vsphere.task(
+                partial(_start, place, spec),
+                what=f"make the machine {name}",
+                ended=lambda result: kept.know(entry, vm=moref(result)),
             )
-            disks = await writing.all(pairs)
-        _refuse_failed(disks)
-    except BaseException:
-        await to_its_end(_destroy(vsphere, made, name))
-        raise
+            machine = next(one for one in await machines(vsphere) if one.moref == moref(made))
+            pairs = _pairs(snapshot, wanted, machine)
+            async with AsyncExitStack() as lock:
+                if vsphere.about.vcenter:
+                    identity = f"asyncvddk-{secrets.token_hex(8)}"
+                    await lock.enter_async_context(locked(vsphere, vddk, kept, machine, identity))
+                writing = Writing(
+                    vsphere, vddk, repository, snapshot, machine, EmptyDiskTarget, transport_modes, progress=progress
+                )
+                disks = await writing.all(pairs)
+            _refuse_failed(disks)
+        except BaseException as error:
+            await to_its_end(_give_up(vsphere, kept, entry, error))
+            raise
+        await kept.end(entry)
     return NewMachine(machine, disks, tuple(left_out))
+
+
+async def _give_up(vsphere: VSphere, journal: Journal, number: int, error: BaseException) -> None:
+    """Remove what was made; what cannot be becomes a note of the error, and stays in the journal."""
+    entry = next(one for one in journal.left if one.number == number)
+    try:
+        await discard_machine(vsphere, journal, entry, refused=isinstance(error, FaultError))
+    except VSphereError as problem:
+        error.add_note(f"the new machine may be left, asyncvddk cleanup removes it: {problem}")
+
+
+async def discard_machine(vsphere: VSphere, journal: Journal, entry: Entry, *, refused: bool = False) -> None:
+    """Remove a machine that is not complete, by its reference in the journal; ``refused``: it was never made.
+
+    Raises NotFoundError if it is not known whether it was made, FaultError and others of ``VSphere.task``.
+    """
+    vm, name = entry.facts["vm"], entry.facts["machine"]
+    if vm:
+        thing = vsphere.managed(vim.VirtualMachine, vm)
+        with contextlib.suppress(ObjectGoneError):
+            await vsphere.task(thing.Destroy_Task, what=f"remove the machine {name}")
+    elif not refused:
+        raise NotFoundError(
+            f"nobody knows whether the machine {name} was made: look for it, delete it, then delete {journal.path}"
+        )
+    await journal.end(entry.number)
 
 
 def _refuse_failed(disks: Sequence[RestoredDisk]) -> None:
@@ -107,15 +147,6 @@ class _Place:
 
 def _start(place: _Place, spec: Managed) -> Managed:
     return place.folder.CreateVM_Task(config=spec, pool=place.pool, host=place.host)
-
-
-async def _destroy(vsphere: VSphere, made: Managed, name: str) -> None:
-    """Remove what was made; if that fails, the log says what is left."""
-    thing = vsphere.managed(vim.VirtualMachine, moref(made))
-    try:
-        await vsphere.task(lambda: thing.Destroy_Task(), what=f"remove the machine {name}")  # noqa: PLW0108
-    except VSphereError as error:
-        _logger.warning("machine_left", machine=name, moref=moref(made), reason=str(error), remedy="delete it")
 
 
 def _find_place(vsphere: VSphere, stored: MachineConfiguration, datastore: str, host: str | None) -> _Place:
@@ -148,81 +179,6 @@ def _folder(content: Managed, host: Managed, stored: MachineConfiguration) -> Ma
         datacenter = datacenter.parent
     found = content.searchIndex.FindByInventoryPath(str(stored.data["machine"].get("folder") or "").strip("/"))
     return found if isinstance(found, vim.Folder) else datacenter.vmFolder
-
-
-def _spec(
-    stored: MachineConfiguration, disks: list[dict[str, Any]], name: str, datastore: str, networks: dict[str, Managed]
-) -> tuple[Managed, list[str]]:
-    """Return what the server makes, and what of the old machine has no counterpart."""
-    hardware, left_out = stored.hardware, []
-    needed = {disk["controller"] for disk in disks}
-    changes = [_controller(one) for one in stored.controllers if one["name"] in needed]
-    keys = {one["name"]: one["key"] for one in stored.controllers}
-    changes += [_disk(disk, keys, datastore) for disk in disks]
-    for adapter in stored.networks:
-        if (network := networks.get(str(adapter["network"]))) is None:
-            left_out.append(f"{adapter['label']}: the host has no network {adapter['network']}")
-        else:
-            changes.append(_network(adapter, network))
-    spec = vim.vm.ConfigSpec(
-        name=name,
-        guestId=hardware["guest_id"],
-        version=hardware["version"] or None,
-        numCPUs=hardware["processors"],
-        numCoresPerSocket=hardware["cores_per_socket"],
-        memoryMB=hardware["memory"] >> 20,
-        firmware=hardware["firmware"],
-        annotation=hardware["annotation"],
-        changeTrackingEnabled=hardware["tracking"],
-        files=vim.vm.FileInfo(vmPathName=f"[{datastore}]"),
-        deviceChange=changes,
-    )
-    if hardware["secure_boot"]:
-        spec.bootOptions = vim.vm.BootOptions(efiSecureBootEnabled=True)
-    return spec, left_out
-
-
-def _added(device: Managed, *, file: str | None = None) -> Managed:
-    return vim.vm.device.VirtualDeviceSpec(operation="add", fileOperation=file, device=device)
-
-
-def _controller(one: dict[str, Any]) -> Managed:
-    kind = getattr(vim.vm.device, one["type"], None) or getattr(vim.vm.device, _SCSI)
-    device = kind(key=one["key"], busNumber=one["bus"])
-    if hasattr(device, "sharedBus"):
-        device.sharedBus = "noSharing"
-    return _added(device)
-
-
-def _disk(disk: dict[str, Any], keys: dict[str, int], datastore: str) -> Managed:
-    backing = vim.vm.device.VirtualDisk.FlatVer2BackingInfo(
-        fileName=f"[{datastore}]", diskMode="persistent", thinProvisioned=True
-    )
-    device = vim.vm.device.VirtualDisk(
-        key=disk["key"],
-        controllerKey=keys.get(disk["controller"], 200),  # an IDE controller, which each machine has, is not listed
-        unitNumber=disk["unit"],
-        capacityInBytes=disk["capacity"],
-        capacityInKB=disk["capacity"] >> 10,
-        backing=backing,
-    )
-    return _added(device, file="create")
-
-
-def _network(adapter: dict[str, Any], network: Managed) -> Managed:
-    kind = getattr(vim.vm.device, adapter["type"], None) or vim.vm.device.VirtualVmxnet3
-    device = kind(key=adapter["key"], addressType="generated")
-    device.connectable = vim.vm.device.VirtualDevice.ConnectInfo(
-        startConnected=adapter["connected"], allowGuestControl=True, connected=False
-    )
-    if isinstance(network, vim.dvs.DistributedVirtualPortgroup):
-        port = vim.dvs.PortConnection(portgroupKey=network.key, switchUuid=network.config.distributedVirtualSwitch.uuid)
-        device.backing = vim.vm.device.VirtualEthernetCard.DistributedVirtualPortBackingInfo(port=port)
-    else:
-        device.backing = vim.vm.device.VirtualEthernetCard.NetworkBackingInfo(
-            network=network, deviceName=str(network.name)
-        )
-    return _added(device)
 
 
 def _pairs(snapshot: Snapshot, wanted: list[dict[str, Any]], machine: VirtualMachine) -> list[DiskPair]:

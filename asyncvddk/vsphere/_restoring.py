@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import secrets
+from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Final
@@ -10,12 +12,16 @@ import anyio
 
 from asyncvddk.backup import DiskTarget, restore
 from asyncvddk.errors import VddkError
+from asyncvddk.vsphere._access import locked
 from asyncvddk.vsphere._inventory import machine as look_at
+from asyncvddk.vsphere._journal import Journal, default_folder
 from asyncvddk.vsphere._machines import Obstacle
+from asyncvddk.vsphere._vim import vim
 from asyncvddk.vsphere.errors import NotFoundError, NotPossibleError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
+    from pathlib import Path
 
     from asyncvddk import AsyncDisk, Vddk
     from asyncvddk.backup import EmptyDiskTarget, RestoreProgress, RestoreResult
@@ -23,7 +29,6 @@ if TYPE_CHECKING:
     from asyncvddk.vsphere._machines import VirtualMachine, VirtualMachineDisk
     from asyncvddk.vsphere._session import VSphere
 
-IDENTITY: Final = "asyncvddk restore"
 JOBS: Final = 4
 _EXPECTED: Final = (OSError, VddkError, ValueError, MemoryError)
 
@@ -89,14 +94,17 @@ async def restore_disks(  # noqa: PLR0913  (each is a fact of its own)
     only_different: bool = True,
     transport_modes: Sequence[str] | None = None,
     jobs: int = JOBS,
+    journal: Path | None = None,
     progress: Callable[[DiskPair, RestoreProgress], object] | None = None,
 ) -> list[RestoredDisk]:
     """Write the disks of ``snapshot`` into the machine ``known``, which is off; return how each disk ended.
 
     The machine is looked at anew, and nothing is written unless all that is to be written can be: it is off, has no
     snapshots (whose content would not fit any more), and each disk is there and large enough. It is kept from being
-    moved meanwhile (PrepareForAccess). ``only_different``: what a disk has already is read, and not written.
-    ``progress`` is called on the event loop, must not block.
+    moved meanwhile (PrepareForAccess; noted in ``journal``, as by ``back_up_machines``). Changed-block tracking is
+    switched off before: what it says would not fit; the next backup switches it on again, and reads all.
+    ``only_different``: what a disk has already is read, and not written. ``progress`` is called on the event loop, must
+    not block.
 
     Raises NotFoundError, NotPossibleError, FaultError, AccessLockedError before anything is written. Cancelled, reads
     and writes under way are waited for; the disks are mixtures of old and new then: restore again.
@@ -104,7 +112,16 @@ async def restore_disks(  # noqa: PLR0913  (each is a fact of its own)
     machine = await look_at(vsphere, known)
     _refuse_unfit(machine)
     pairs = pair_disks(snapshot, machine, keys)
-    async with vddk.access(vsphere.connect_params(machine.moref), IDENTITY):
+    async with AsyncExitStack() as undone:
+        folder = journal or default_folder()
+        kept = await undone.enter_async_context(
+            Journal.open(folder, server=vsphere.server, instance=vsphere.about.instance)
+        )
+        if vsphere.about.vcenter:
+            identity = f"asyncvddk-{secrets.token_hex(8)}"
+            await undone.enter_async_context(locked(vsphere, vddk, kept, machine, identity))
+        if machine.tracking:
+            await _stop_tracking(vsphere, machine)
         writing = Writing(
             vsphere,
             vddk,
@@ -117,6 +134,13 @@ async def restore_disks(  # noqa: PLR0913  (each is a fact of its own)
             progress=progress,
         )
         return await writing.all(pairs)
+
+
+async def _stop_tracking(vsphere: VSphere, machine: VirtualMachine) -> None:
+    """Switch changed-block tracking off: what it says would not fit what is written past it."""
+    vm = vsphere.managed(vim.VirtualMachine, machine.moref)
+    spec = vim.vm.ConfigSpec(changeTrackingEnabled=False)
+    await vsphere.task(lambda: vm.ReconfigVM_Task(spec), what=f"switch off tracking of {machine.name}")
 
 
 @dataclass(frozen=True, slots=True)

@@ -64,7 +64,7 @@ class MachineResult:
     level_reason: str | None = None
     """Why less than was asked for."""
     changes: Mapping[int, Changes] = field(default_factory=dict)
-    """By device key: what changed, or why all was read."""
+    """By device key: how much changed, or why all was read; without the ranges, which may be many."""
     skipped: tuple[Skipped, ...] = ()
     error: Exception | None = None
     left: tuple[str, ...] = ()

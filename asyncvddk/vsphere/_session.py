@@ -109,6 +109,7 @@ class VSphere:
         self._about: About | None = None
         self._tasks = TaskWatch(self._task_infos)
         self._logins = 0
+        self._refused: LoginError | None = None
         self._logging_in = asyncio.Lock()
         self._beating: asyncio.Task[None] | None = None
 
@@ -186,10 +187,14 @@ class VSphere:
         async with self._logging_in:
             if self._logins != logins:
                 return
-            if self._cookie:
-                raise error
+            if self._cookie or self._refused:
+                raise self._refused or error
             _logger.info("session_expired", server=self.server, effect="logged in again")
-            await _threads.run(partial(translated, self._log_in, f"log in to {self.server}"))
+            try:
+                await _threads.run(partial(translated, self._log_in, f"log in to {self.server}"))
+            except LoginError as refused:  # asked for again by each of many calls, the account would be locked
+                self._refused = refused
+                raise
 
     async def _end(self) -> None:
         if self._beating is not None:

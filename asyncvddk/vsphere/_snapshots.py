@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import platform
 import secrets
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final, Literal, TypeAlias
 
 import structlog
@@ -15,7 +15,7 @@ from asyncvddk.vsphere._endings import to_its_end
 from asyncvddk.vsphere._properties import properties
 from asyncvddk.vsphere._reading import snapshots_of
 from asyncvddk.vsphere._vim import Managed, moref, vim, vmodl
-from asyncvddk.vsphere.errors import FaultError, ObjectGoneError, ServerConnectionError, VSphereError
+from asyncvddk.vsphere.errors import FaultError, NotPossibleError, ObjectGoneError, ServerConnectionError, VSphereError
 
 if TYPE_CHECKING:
     from asyncvddk.vsphere._journal import Journal
@@ -28,6 +28,7 @@ Level: TypeAlias = Literal["application", "file-system", "crash", "off"]
 of a machine that is off."""
 
 PREFIX: Final = "asyncvddk-"
+_NOT_QUIESCED: Final = "the server made a snapshot that is not quiesced, as where VMware Tools do not run"
 _RUNNING: Final = frozenset({"queued", "running"})
 
 _logger = structlog.get_logger()
@@ -49,14 +50,16 @@ class Frozen:
 async def create(vsphere: VSphere, journal: Journal, machine: VirtualMachine, quiesce: Quiesce) -> Frozen:
     """Make a snapshot of a machine, without its memory.
 
-    ``try``: quiesced; if that fails, as after a power cut. A machine that is off or suspended is not quiesced. Raises
-    FaultError and others of ``VSphere.task``, JournalError; then, and when cancelled, no snapshot is left, or the
-    journal has it.
+    ``try``: quiesced; if that fails, as after a power cut. A machine that is off or suspended is not quiesced. Servers
+    make one that is not quiesced, and say nothing, where VMware Tools do not run: with ``always`` it is removed again.
+
+    Raises NotPossibleError (that), FaultError and others of ``VSphere.task``, JournalError; then, and when cancelled,
+    no snapshot is left, or the journal has it.
     """
     if quiesce == "never" or not machine.running:
         return await _create(vsphere, journal, machine, quiesced=False, reason=None)
     try:
-        return await _create(vsphere, journal, machine, quiesced=True, reason=None)
+        made = await _create(vsphere, journal, machine, quiesced=True, reason=None)
     except (ObjectGoneError, ServerConnectionError):
         raise
     except FaultError as error:
@@ -64,6 +67,13 @@ async def create(vsphere: VSphere, journal: Journal, machine: VirtualMachine, qu
             raise
         _logger.warning("not_quiesced", machine=machine.name, reason=str(error), effect="as after a power cut")
         return await _create(vsphere, journal, machine, quiesced=False, reason=str(error))
+    if made.level != "crash":
+        return made
+    if quiesce == "always":
+        await to_its_end(discard(vsphere, journal, made.entry))
+        raise NotPossibleError(f"{machine.name}: {_NOT_QUIESCED}")
+    _logger.warning("not_quiesced", machine=machine.name, reason=_NOT_QUIESCED, effect="as after a power cut")
+    return replace(made, reason=_NOT_QUIESCED)
 
 
 async def _create(

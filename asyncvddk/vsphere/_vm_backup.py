@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import re
 import secrets
 from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import TYPE_CHECKING, Final
 
@@ -13,15 +12,17 @@ import anyio
 import structlog
 
 from asyncvddk.backup import BackupDisk, BackupLimits, backup, find_parent
-from asyncvddk.errors import DiskChangedError, VddkError
+from asyncvddk.errors import VddkError
 from asyncvddk.repository import RepositoryError, Snapshot
 from asyncvddk.vsphere import _inventory, _snapshots
 from asyncvddk.vsphere._access import locked
-from asyncvddk.vsphere._budget import Budget, is_short
+from asyncvddk.vsphere._budget import Budget
 from asyncvddk.vsphere._changes import Changes, changes_of
 from asyncvddk.vsphere._configuration import describe
+from asyncvddk.vsphere._configuration_files import read_files
 from asyncvddk.vsphere._endings import to_its_end
 from asyncvddk.vsphere._journal import Journal, default_folder
+from asyncvddk.vsphere._opening import DiskOpener
 from asyncvddk.vsphere._properties import properties
 from asyncvddk.vsphere._reading import disks_of
 from asyncvddk.vsphere._results import Feasible, MachineBackupOptions, MachineResult, feasible
@@ -29,11 +30,11 @@ from asyncvddk.vsphere._vim import Managed, vim
 from asyncvddk.vsphere.errors import FaultError, NotPossibleError, ObjectGoneError
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Sequence
+    from collections.abc import AsyncIterator, Mapping, Sequence
     from pathlib import Path
 
     from asyncvddk import Vddk
-    from asyncvddk.backup import BackupObserver, ReadableDisk
+    from asyncvddk.backup import BackupObserver
     from asyncvddk.repository import DiskEntry, Repository
     from asyncvddk.vsphere._machines import VirtualMachine, VirtualMachineDisk
     from asyncvddk.vsphere._observer import MachineObserver, Step
@@ -42,9 +43,6 @@ if TYPE_CHECKING:
 
 _EXPECTED: Final = (OSError, VddkError, ValueError, MemoryError)
 """What a machine may fail of without failing the others; all else is a bug."""
-_VMX_LIMIT: Final = 4 << 20
-_NVRAM_LIMIT: Final = 8 << 20
-_NVRAM: Final = re.compile(rb'^nvram\s*=\s*"([^"/\r\n]+)"', re.MULTILINE)
 
 _logger = structlog.get_logger()
 
@@ -122,7 +120,7 @@ class _Under:
             snapshot=self.snapshot,
             level=self.frozen.level if self.frozen else None,
             level_reason=self.frozen.reason if self.frozen else None,
-            changes=self.changes,
+            changes={key: replace(changes, blocks=None) for key, changes in self.changes.items()},
             skipped=self.can.skipped,
             error=self.error,
             left=tuple(self.left),
@@ -145,6 +143,11 @@ class _Run:
     identity: str = field(default_factory=lambda: f"asyncvddk-{secrets.token_hex(8)}")
     store: RepositoryError | None = None
     """What the store failed of: nothing more is begun."""
+
+    @property
+    def opener(self) -> DiskOpener:
+        """Opens disks in snapshots."""
+        return DiskOpener(self.vsphere, self.vddk, self.budget, self.options)
 
     async def machine(self, machine: VirtualMachine) -> MachineResult:
         """Back up one machine when it is its turn; what it alone fails of is in the result."""
@@ -176,11 +179,28 @@ class _Run:
             if self.options.lock and self.vsphere.about.vcenter:
                 lock = locked(self.vsphere, self.vddk, self.journal, under.machine, self.identity)
                 await undone.enter_async_context(lock)
-            if self.options.enable_tracking:
-                await self._enable_tracking(under)
-            self._tell(under, "freezing")
-            async with self._frozen(under) as frozen:
-                await self._copy(under, frozen)
+            begun = self.options.enable_tracking and await self._enable_tracking(under)
+            if await self._freeze_and_copy(under, unless_late=begun):
+                return
+            if under.left:
+                raise NotPossibleError(f"{under.machine.name}: its snapshot cannot be removed, so no other one is made")
+            await self._freeze_and_copy(under, unless_late=False)
+
+    async def _freeze_and_copy(self, under: _Under, *, unless_late: bool) -> bool:
+        """Make a snapshot, copy its disks, remove it.
+
+        ``unless_late``: nothing is copied, and False returned, if it has no change ids, since tracking began only with
+        it: the next snapshot has them, and is the one to copy, else the next backup would read all once more.
+        """
+        self._tell(under, "freezing")
+        async with self._frozen(under) as frozen:
+            self._tell(under, "looking")
+            config = await self._config(under.machine, frozen)
+            there = {disk.key: disk for disk in disks_of(config.hardware.device or ())}
+            if unless_late and any(there[disk.key].change_id is None for disk in under.can.disks if disk.key in there):
+                return False
+            await self._copy(under, frozen, config, there)
+            return True
 
     def _feasible(self, machine: VirtualMachine) -> Feasible:
         encrypted = self.repository.config.encryption != "none"
@@ -190,11 +210,11 @@ class _Run:
         if self.observer is not None:
             self.observer.step(under.machine, step)
 
-    async def _enable_tracking(self, under: _Under) -> None:
-        """Switch on changed-block tracking; that it cannot be is no reason not to back up."""
+    async def _enable_tracking(self, under: _Under) -> bool:
+        """Switch on changed-block tracking, and tell whether that was done; it need not be for a backup."""
         machine = under.machine
         if machine.tracking:
-            return
+            return False
         reason = None
         if not machine.tracking_possible:
             reason = f"virtual hardware {machine.hardware_version} or the host cannot do it"
@@ -206,19 +226,14 @@ class _Run:
             what = f"switch on changed-block tracking of {machine.name}"
             try:
                 await self.vsphere.task(lambda: vm.ReconfigVM_Task(spec), what=what)
-                await self._stun(under)
-                under.machine = await _inventory.machine(self.vsphere, machine)
             except ObjectGoneError:
                 raise
             except FaultError as error:
                 reason = str(error)
-        if reason is not None:
-            _logger.warning("tracking_stays_off", machine=machine.name, reason=reason, effect="each backup reads all")
-
-    async def _stun(self, under: _Under) -> None:
-        """Let tracking begin, by a snapshot that is removed at once: else the one to come might have no change ids."""
-        made = await _snapshots.create(self.vsphere, self.journal, under.machine, "never")
-        await self._thaw(under, made)
+            else:
+                return True
+        _logger.warning("tracking_stays_off", machine=machine.name, reason=reason, effect="each backup reads all")
+        return False
 
     @asynccontextmanager
     async def _frozen(self, under: _Under) -> AsyncIterator[_snapshots.Frozen]:
@@ -236,11 +251,11 @@ class _Run:
         if not await to_its_end(_snapshots.discard(self.vsphere, self.journal, frozen.entry)):
             under.left.append(f"snapshot {frozen.name} ({frozen.moref})")
 
-    async def _copy(self, under: _Under, frozen: _snapshots.Frozen) -> None:
-        self._tell(under, "looking")
+    async def _copy(
+        self, under: _Under, frozen: _snapshots.Frozen, config: Managed, there: Mapping[int, VirtualMachineDisk]
+    ) -> None:
+        """Copy the disks ``there`` are in a snapshot, and what belongs to them."""
         machine = under.machine
-        config = await self._config(machine, frozen)
-        there = {disk.key: disk for disk in disks_of(config.hardware.device or ())}
         taken = [there[disk.key] for disk in under.can.disks if disk.key in there]
         if lost := [disk.label for disk in under.can.disks if disk.key not in there]:
             raise NotPossibleError(f"{machine.name}: the snapshot has no {', '.join(lost)}")
@@ -281,7 +296,7 @@ class _Run:
         return BackupDisk(
             key=str(disk.key),
             name=disk.path.rpartition("/")[2],
-            opened=partial(self._opened, under.machine, frozen, disk),
+            opened=partial(self.opener.opened, under.machine, frozen.moref, disk),
             uuid=disk.uuid,
             change_id=disk.change_id,
             changed=changes.blocks,
@@ -294,62 +309,10 @@ class _Run:
             return Changes(None, f"mode {self.options.backup.mode}", disk.capacity)
         return await changes_of(self.vsphere, machine.moref, frozen.moref, disk, base)
 
-    @asynccontextmanager
-    async def _opened(
-        self, machine: VirtualMachine, frozen: _snapshots.Frozen, disk: VirtualMachineDisk
-    ) -> AsyncIterator[ReadableDisk]:
-        """Open a disk in the snapshot when the budget allows it, again while its host is short."""
-        async with AsyncExitStack() as opened:
-            source = await self._open_in_turn(opened, machine, frozen, disk)
-            if source.size != disk.capacity:
-                raise DiskChangedError(f"{disk.path} has {source.size} bytes, its configuration says {disk.capacity}")
-            yield source
-
-    async def _open_in_turn(
-        self, opened: AsyncExitStack, machine: VirtualMachine, frozen: _snapshots.Frozen, disk: VirtualMachineDisk
-    ) -> ReadableDisk:
-        """Open a disk; ``opened`` closes it and gives its part of the budget back."""
-        delays = (self.options.retry or self.vsphere.retry).delays()
-        while True:
-            async with AsyncExitStack() as turn:
-                part = self.budget.disk(vcenter=self.vsphere.server, host=machine.host, datastore=disk.datastore)
-                lease = await turn.enter_async_context(part)
-                try:
-                    source = await turn.enter_async_context(self._open(machine, frozen, disk))
-                except VddkError as error:
-                    delay = next(delays, None) if is_short(error) else None
-                    if delay is None:
-                        raise
-                    lease.failed(error)
-                    _logger.info("opened_later", host=machine.host, disk=disk.path, delay_s=delay, reason=str(error))
-                else:
-                    opened.push_async_exit(turn.pop_all())
-                    return source
-            await anyio.sleep(delay)
-
-    @asynccontextmanager
-    async def _open(
-        self, machine: VirtualMachine, frozen: _snapshots.Frozen, disk: VirtualMachineDisk
-    ) -> AsyncIterator[ReadableDisk]:
-        open_disk = partial(
-            self.vddk.open_disk,
-            disk.path,
-            params=self.vsphere.connect_params(machine.moref),
-            snapshot=frozen.moref,
-            transport_modes=self.options.transport_modes,
-            identity=None,
-        )
-        if self.options.retry is None:
-            async with open_disk() as plain:
-                yield plain
-        else:
-            async with open_disk(retry=self.options.retry) as retrying:
-                yield retrying
-
     async def _describe(self, under: _Under, frozen: _snapshots.Frozen, config: Managed) -> bytes:
         """Return what is stored besides the disks; a file that cannot be read is noted there."""
         machine = under.machine
-        files, missing = await self._files(machine)
+        files, missing = await read_files(self.vsphere, machine)
         described = describe(
             machine,
             config,
@@ -363,38 +326,6 @@ class _Run:
             missing=missing,
         )
         return described.to_bytes()
-
-    async def _files(self, machine: VirtualMachine) -> tuple[dict[str, bytes], dict[str, str]]:
-        """Return the files that belong to a machine's configuration, and why one is missing."""
-        files: dict[str, bytes] = {}
-        missing: dict[str, str] = {}
-
-        async def read(name: str, path: str, limit: int) -> None:
-            try:
-                files[name] = await self.vsphere.read_file(path, machine.datacenter, limit=limit)
-            except (FaultError, ValueError) as error:
-                missing[name] = str(error)
-
-        await read("vmx", machine.vmx, _VMX_LIMIT)
-        if (nvram := await self._nvram(machine, files.get("vmx", b""))) is not None:
-            await read("nvram", nvram, _NVRAM_LIMIT)
-        else:
-            missing["nvram"] = "it is not known where it is"
-        return files, missing
-
-    async def _nvram(self, machine: VirtualMachine, vmx: bytes) -> str | None:
-        """Return the path of the file with the firmware's variables."""
-        if match := _NVRAM.search(vmx):
-            return f"{machine.vmx.rpartition('/')[0]}/{match[1].decode('utf-8', 'replace')}"
-        thing = self.vsphere.managed(vim.VirtualMachine, machine.moref)
-        what = f"files of {machine.name}"
-        try:
-            found = await self.vsphere.call(
-                lambda: properties(self.vsphere.content, thing, ["layoutEx.file"]), what=what
-            )
-        except FaultError:
-            return None
-        return next((str(file.name) for file in found.get("layoutEx.file") or () if file.type == "nvram"), None)
 
 
 def _entry(parent: Snapshot, disk: VirtualMachineDisk) -> DiskEntry | None:

@@ -282,7 +282,8 @@ def test_a_machine_is_made_anew_from_its_backup(
     assert ran.status == 0, ran.err
     assert "/DC0/vm/db2 (vm-" in ran.err
     (made,) = command("vms", "--json", "db2").events
-    assert at_bench.guest_reads(made["moref"]) == at_bench.guest_reads(at_bench.machines["db"])
+    (disk,) = made["disks"]
+    assert at_bench.guest_reads(made["moref"], disk["key"]) == at_bench.guest_reads(at_bench.machines["db"])
     assert made["power"] == "poweredOff"
     for arguments, text in (
         (("--new-vm", "x"), "needs --datastore"),

@@ -33,6 +33,12 @@ def session_at(bench: Bench, **more: Any) -> VSphere:  # noqa: ANN401  (the opti
     return VSphere(bench.server, **options | more)
 
 
+@pytest.fixture(autouse=True)
+def state_of_the_test(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Keep journals out of the user's folder."""
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
+
+
 @pytest.fixture
 async def vsphere(bench: Bench) -> AsyncIterator[VSphere]:
     """Return a session at the bench with its two machines."""

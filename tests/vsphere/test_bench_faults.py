@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import http.client
 import ssl
+from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -38,6 +39,47 @@ def test_what_goes_wrong_on_demand(bench: Bench) -> None:
         assert len(bench.snapshots()) == 1
 
 
+def test_privileges_are_denied(bench: Bench) -> None:
+    """Asked for, they are missing, and what needs them is refused."""
+    names = ["VirtualMachine.State.CreateSnapshot", "VirtualMachine.State.RemoveSnapshot"]
+    with session(bench) as client:
+        vm = machine(client, bench, "db")
+        manager, key = client.content.authorizationManager, client.content.sessionManager.currentSession.key
+        assert list(manager.HasPrivilegeOnEntity(vm, key, names)) == [True, True]
+        bench.faults(deny=names[1:])
+        assert list(manager.HasPrivilegeOnEntity(vm, key, names)) == [True, False]
+        (entity,) = manager.HasPrivilegeOnEntities([vm], key, names)
+        assert [one.isGranted for one in entity.privAvailability] == [True, False]
+        frozen = snapshot(vm)
+        with pytest.raises(vim.fault.NoPermission) as caught:
+            remove(frozen)
+        assert caught.value.privilegeId == names[1]
+        bench.faults()
+        remove(frozen)
+
+
+def test_a_snapshot_is_not_quiesced_although_asked(bench: Bench) -> None:
+    """As without VMware Tools; only the snapshot tells."""
+    with session(bench) as client:
+        vm = machine(client, bench, "db")
+        for ignored in (False, True):
+            bench.faults(ignore_quiesce=ignored)
+            WaitForTask(vm.CreateSnapshot_Task(name="quiet", memory=False, quiesce=True))
+            (shown,) = vm.snapshot.rootSnapshotList
+            assert shown.quiesced is not ignored
+            remove(shown.snapshot)
+
+
+def test_a_disk_is_called_encrypted(bench: Bench) -> None:
+    """With the machine; the other disk is not."""
+    with session(bench) as client:
+        vm = machine(client, bench, "web")
+        bench.encrypt(vm._moId, key=2001)
+        assert vm.config.keyId.providerId.id == "provider"
+        keys = {key: disk.backing.keyId is not None for key, disk in disks(snapshot(vm).config).items()}
+        assert keys == {2000: False, 2001: True}
+
+
 def test_a_multi_writer_disk_stops_snapshots(bench: Bench) -> None:
     """An independent one is left out of them."""
     with session(bench) as client:
@@ -65,6 +107,18 @@ def test_a_task_is_held(bench: Bench) -> None:
         WaitForTask(task)
         WaitForTask(other)
         assert sorted(bench.snapshots()) == sorted([task.info.result._moId, other.info.result._moId])
+
+
+def test_each_session_is_told_of_its_task(bench: Bench) -> None:
+    """Of several that wait at the same time."""
+    with session(bench) as one, session(bench) as two, ThreadPoolExecutor() as pool:
+        bench.faults(hold="all")
+        tasks = [snapshot_later(machine(one, bench, "web")), snapshot_later(machine(two, bench, "db"))]
+        waiting = [pool.submit(WaitForTask, task, si=client) for task, client in zip(tasks, (one, two), strict=True)]
+        while len(bench.calls("WaitForUpdates")) < 4:  # both have looked, and wait for what changes
+            pass
+        bench.faults()
+        assert [future.result() for future in waiting] == ["success", "success"]
 
 
 def snapshot_later(vm: Any) -> Any:  # noqa: ANN401  (pyVmomi's objects have no types)

@@ -52,6 +52,18 @@ def test_clusters_and_datastore_clusters(new_bench: Callable[..., Bench]) -> Non
         ]
 
 
+def test_the_configuration_file_is_kept_up_to_date(bench: Bench) -> None:
+    """Unless the test has written another one."""
+    file = bench.folders["ds1"] / "web" / "web.vmx"
+    with session(bench) as client:
+        vm = machine(client, bench, "web")
+        snapshot(vm)
+        assert 'scsi0:0.fileName = "web-000001.vmdk"\n' in file.read_text()
+        file.write_text("mine")
+        snapshot(vm)
+        assert file.read_text() == "mine"
+
+
 def test_a_copied_machine_is_registered(bench: Bench) -> None:
     """With what its configuration file says, under another name."""
     folder = bench.folders["ds1"]

@@ -72,6 +72,17 @@ def test_nothing_is_asked_for_at_the_end() -> None:
     assert list(areas.ranges) == []
 
 
+def test_areas_far_behind_are_not_cut() -> None:
+    """Beyond 2 TiB, where 32 bits of sectors end."""
+    tib = 1 << 40
+    areas = ChangedAreas(62 * tib)
+    areas.take(Window(0, 3 * tib, [(2 * tib - 512, 1024)]))
+    assert areas.next == 3 * tib
+    areas.take(Window(3 * tib, 59 * tib, [(62 * tib - 512, 512)]))
+    assert list(areas.ranges) == [Block(2 * tib - 512, 1024), Block(62 * tib - 512, 512)]
+    assert areas.next is None
+
+
 @pytest.mark.parametrize(
     "window",
     [
@@ -170,7 +181,9 @@ WRITTEN = [Block(65536, 65536), Block(3 * MIB, 65536), Block(4 * MIB - 65536, 65
 Tracked = tuple[str, str, VirtualMachineDisk, DiskEntry]
 
 
-@pytest.mark.parametrize("faults", [{}, {"window": 65536}, {"window": 100_000}, {"window": 700_000, "gaps": True}])
+@pytest.mark.parametrize(
+    "faults", [{}, {"window": 65536}, {"window": 100_000}, {"window": 700_000, "gaps": True}, {"areas": 1}]
+)
 async def test_all_windows_are_asked_for(
     bench: Bench, vsphere: VSphere, tracked: Tracked, faults: dict[str, Any]
 ) -> None:

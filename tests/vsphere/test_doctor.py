@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from asyncvddk._health import Health
-from asyncvddk.vsphere import _doctor, machines
+from asyncvddk.vsphere import MachineSnapshot, Obstacle, _doctor, machines
 
 if TYPE_CHECKING:
     from asyncvddk.vsphere import VirtualMachine, VSphere
@@ -53,11 +53,25 @@ async def test_machines_with_too_many_snapshots_or_out_of_reach_are_named(vspher
 
     assert "7: all tracked" in said()["machines"]
     assert said(connection="disconnected")["machines"].endswith("and 2 more")
-    some = said(snapshots=("x",) * 3)["snapshots"]
+    theirs = MachineSnapshot(moref="s", name="x", description="", created=0, quiesced=False, manifest=False)
+    some = said(snapshots=(theirs,) * 3)["snapshots"]
     assert some.startswith("some exist on")
     assert "(3)" in some
-    assert said(snapshots=("x",) * 28)["snapshots"].startswith("too many")
+    assert said(snapshots=(theirs,) * 28)["snapshots"].startswith("too many")
     assert "cannot be tracked" in said(tracking=False, tracking_possible=False)["changed blocks"]
+
+
+async def test_what_backups_left_and_what_stops_them_is_told_apart(vsphere: VSphere) -> None:
+    """A snapshot of ours is for cleanup; a disk that keeps its machine from having snapshots is a failure."""
+    one, *_ = await machines(vsphere)
+    ours = MachineSnapshot(moref="s", name="asyncvddk-1", description="", created=0, quiesced=False, manifest=False)
+    shared = dataclasses.replace(one.disks[0], obstacle=Obstacle.MULTI_WRITER)
+    alone = dataclasses.replace(one.disks[0], obstacle=Obstacle.INDEPENDENT)
+    left = dataclasses.replace(one, tracking=True, snapshots=(ours,), disks=(shared, alone))
+    found = {(finding.subject, finding.health): finding for finding in _doctor._machines([left])}
+    assert "cleanup" in next(finding.advice for finding in _doctor._machines([left]) if "of backups" in finding.text)
+    assert found["disks", Health.FAIL].advice == Obstacle.MULTI_WRITER.value
+    assert found["disks", Health.WARN].advice == Obstacle.INDEPENDENT.value
 
 
 class Denying:

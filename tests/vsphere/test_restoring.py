@@ -7,6 +7,7 @@ import random
 from typing import TYPE_CHECKING
 
 import pytest
+from pyVmomi import vim
 
 from asyncvddk import Vddk
 from asyncvddk.backup import backup
@@ -20,12 +21,20 @@ from tests.vsphere.conftest import session_at
 if TYPE_CHECKING:
     from collections.abc import Callable
     from contextlib import AbstractAsyncContextManager
+    from pathlib import Path
 
     from asyncvddk.repository import Snapshot
     from asyncvddk.vsphere import VirtualMachine, VSphere
     from tests.fix_vsphere import Bench
 
 CHANCE = random.Random(12)
+
+
+@pytest.fixture(autouse=True)
+def journal(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Return where journals are kept."""
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
+    return tmp_path / "state" / "asyncvddk" / "journal"
 
 
 @pytest.fixture
@@ -52,7 +61,7 @@ async def stored(repository: Repository, *contents: bytes, first: int = 2000) ->
     return await backup(repository, disks, source="vm")
 
 
-async def test_disks_get_what_the_backup_has(bench: Bench) -> None:
+async def test_disks_get_what_the_backup_has(bench: Bench, journal: Path) -> None:
     """Only what differs is written; the machine is locked against being moved meanwhile, and free afterwards."""
     contents = CHANCE.randbytes(3 * MIB), bytes(MIB) + CHANCE.randbytes(MIB)
     moref = bench.machines["off"]
@@ -74,6 +83,19 @@ async def test_disks_get_what_the_backup_has(bench: Bench) -> None:
         assert {f"2000 {3 * MIB}", f"2001 {2 * MIB}"} == set(told)
         again = await restore_disks(vsphere, vddk, repository, snapshot, await one_of(vsphere, "off"))
         assert [one.result.bytes_written for one in again if one.result] == [0, 0]
+    assert list(journal.iterdir()) == []
+
+
+async def test_tracking_is_switched_off_before_disks_are_written(bench: Bench) -> None:
+    """What it says of changes would not fit what was written past it."""
+    async with await opened() as repository, Vddk(config=bench.library()) as vddk, session_at(bench) as vsphere:
+        vm = vsphere.managed(vim.VirtualMachine, bench.machines["off"])
+        spec = vim.vm.ConfigSpec(changeTrackingEnabled=True)
+        await vsphere.task(lambda: vm.ReconfigVM_Task(spec), what="test")
+        assert (await one_of(vsphere, "off")).tracking
+        snapshot = await stored(repository, b"x" * 3 * MIB)
+        await restore_disks(vsphere, vddk, repository, snapshot, await one_of(vsphere, "off"))
+        assert not (await one_of(vsphere, "off")).tracking
 
 
 async def test_one_disk_can_be_restored_alone(bench: Bench) -> None:
@@ -106,8 +128,6 @@ async def test_a_machine_that_runs_or_has_snapshots_is_refused(bench: Bench) -> 
         with pytest.raises(NotPossibleError, match="not off"):
             await restore_disks(vsphere, vddk, repository, snapshot, dataclasses.replace(running, power="poweredOff"))
         off = await one_of(vsphere, "off")
-        from pyVmomi import vim  # noqa: PLC0415
-
         vm = vsphere.managed(vim.VirtualMachine, off.moref)
         await vsphere.task(
             lambda: vm.CreateSnapshot_Task(name="mine", description="", memory=False, quiesce=False), what="test"

@@ -125,6 +125,18 @@ async def test_an_expired_session_is_made_again_once(bench: Bench, vsphere: VSph
     assert len(bench.calls("Login")) == 1
 
 
+async def test_a_password_that_is_refused_is_not_tried_again_and_again(bench: Bench, vsphere: VSphere) -> None:
+    """Servers lock accounts: of many calls that notice an expired session, one asks, and all get its answer."""
+    await vsphere.call(vsphere.service.CurrentTime, what="ask")
+    vsphere._password = Secret("changed since")
+    bench.forget_calls()
+    bench.expire_sessions()
+    calls = (vsphere.call(vsphere.service.CurrentTime, what="ask") for _ in range(6))
+    found = await asyncio.gather(*calls, return_exceptions=True)
+    assert {type(error) for error in found} == {LoginError}
+    assert len(bench.calls("Login")) == 1
+
+
 async def test_an_expired_cookie_is_told(bench: Bench, vsphere: VSphere) -> None:
     """Nobody can log in with it again."""
     cookie = Secret(str(vsphere._stub.sessionId))

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from asyncvddk.vsphere import FaultError, ServerConnectionError, VirtualMachine, VSphere, machines
+from asyncvddk.vsphere import FaultError, NotPossibleError, ServerConnectionError, VirtualMachine, VSphere, machines
 from asyncvddk.vsphere import _snapshots as snapshots
 from asyncvddk.vsphere._journal import Journal
 from asyncvddk.vsphere._vim import moref, vim
@@ -61,6 +61,19 @@ async def test_the_level_that_was_got_is_told(
     assert found == [("file-system", False), ("crash", False), ("crash", True), ("off", False)]
     bench.faults(fail_quiesce=1)
     with pytest.raises(FaultError, match="ApplicationQuiesceFault"):
+        await snapshots.create(vsphere, journal, web, "always")
+    assert bench.snapshots() == []
+
+
+async def test_a_wish_to_quiesce_that_is_ignored_is_noticed(
+    bench: Bench, vsphere: VSphere, journal: Journal, web: VirtualMachine
+) -> None:
+    """Without VMware Tools servers say nothing: it is told, and who wants it always gets no snapshot."""
+    bench.faults(ignore_quiesce=True)
+    made = await snapshots.create(vsphere, journal, web, "try")
+    assert (made.level, made.reason) == ("crash", snapshots._NOT_QUIESCED)
+    await snapshots.discard(vsphere, journal, made.entry)
+    with pytest.raises(NotPossibleError, match="not quiesced"):
         await snapshots.create(vsphere, journal, web, "always")
     assert bench.snapshots() == []
 

@@ -1,8 +1,11 @@
 package main
 
 import (
+	"fmt"
 	"reflect"
 	"strings"
+	"sync"
+	"sync/atomic"
 
 	"github.com/vmware/govmomi/simulator"
 	"github.com/vmware/govmomi/vim25"
@@ -10,9 +13,31 @@ import (
 	"github.com/vmware/govmomi/vim25/types"
 )
 
-// collector is the simulator's, which panics when a client asks for a property that is unset.
+// collector is the simulator's, which panics when a client asks for a property that is unset, and of several sessions tells
+// only one what changes.
 type collector struct {
 	simulator.PropertyCollector
+	once sync.Once
+}
+
+// listener hears what changes, for one session's collector: the simulator knows listeners by reference, and those of all
+// collectors are the same.
+type listener struct {
+	*collector
+	reference types.ManagedObjectReference
+}
+
+func (l *listener) Reference() types.ManagedObjectReference { return l.reference }
+
+var listeners int32
+
+// listen begins before the collector looks for the first time: the simulator looks first, and misses what a task that ends
+// in between has to tell.
+func (c *collector) listen() {
+	c.once.Do(func() {
+		name := fmt.Sprintf("listener-%d", atomic.AddInt32(&listeners, 1))
+		simulator.Map.AddHandler(&listener{c, types.ManagedObjectReference{Type: "PropertyCollector", Value: name}})
+	})
 }
 
 // FetchResponse has the name that the answer has.
@@ -46,4 +71,16 @@ func collect() {
 	mine := &collector{}
 	mine.Self = service.Content.PropertyCollector
 	simulator.Map.Put(mine)
+}
+
+// WaitForUpdates is the simulator's.
+func (c *collector) WaitForUpdates(ctx *simulator.Context, r *types.WaitForUpdates) soap.HasFault {
+	c.listen()
+	return c.PropertyCollector.WaitForUpdates(ctx, r)
+}
+
+// WaitForUpdatesEx is the newer one.
+func (c *collector) WaitForUpdatesEx(ctx *simulator.Context, r *types.WaitForUpdatesEx) soap.HasFault {
+	c.listen()
+	return c.PropertyCollector.WaitForUpdatesEx(ctx, r)
 }

@@ -79,6 +79,19 @@ func control(g *gate) http.Handler {
 		m.show()
 		return nil
 	}))
+	mux.HandleFunc("/encrypt", onMachine(func(m *machine, c *change) interface{} {
+		id := &types.CryptoKeyId{KeyId: "key", ProviderId: &types.KeyProviderId{Id: "provider"}}
+		m.Config.KeyId = id
+		for _, found := range virtualDisks(m.Config.Hardware.Device) {
+			if found.Key == c.Key {
+				backing := *backingOf(found)
+				backing.KeyId = id
+				found.Backing = &backing
+			}
+		}
+		m.show()
+		return nil
+	}))
 	return mux
 }
 

@@ -8,18 +8,20 @@ import (
 
 // wrong is what goes wrong on demand. Numbers count down: so many times, then all is well; negative: always.
 type wrong struct {
-	FailSnapshot   int    `json:"fail_snapshot"`
-	FailQuiesce    int    `json:"fail_quiesce"`
-	FailRemove     int    `json:"fail_remove"`
-	TaskInProgress int    `json:"task_in_progress"`
-	Query          string `json:"query"`         // fault; lie: leaves out the last area of a window; all: everything
-	Window         int64  `json:"window"`        // bytes that a query answers for; 0: all
-	Areas          int    `json:"areas"`         // at most so many in an answer; 0: as many as there are
-	Gaps           bool   `json:"gaps"`          // now and then a short window without an area
-	LateTracking   bool   `json:"late_tracking"` // the first snapshot after tracking was switched on has no changeId yet
-	SlowMs         int    `json:"slow_ms"`       // tasks run for so long, and calls return before them
-	Hold           string `json:"hold"`          // method whose tasks run until this is switched off; all: those of all
-	LoseAnswer     string `json:"lose_answer"`   // method: once, it is done and the connection ends without an answer
+	FailSnapshot   int      `json:"fail_snapshot"`
+	FailQuiesce    int      `json:"fail_quiesce"`
+	IgnoreQuiesce  bool     `json:"ignore_quiesce"` // as without VMware Tools: a snapshot is made, and not quiesced
+	FailRemove     int      `json:"fail_remove"`
+	TaskInProgress int      `json:"task_in_progress"`
+	Query          string   `json:"query"`         // fault; lie: leaves out the last area of a window; all: everything
+	Window         int64    `json:"window"`        // bytes that a query answers for; 0: all
+	Areas          int      `json:"areas"`         // at most so many in an answer; 0: as many as there are
+	Gaps           bool     `json:"gaps"`          // now and then a short window without an area
+	Deny           []string `json:"deny"`          // privileges that nobody has
+	LateTracking   bool     `json:"late_tracking"` // the first snapshot after tracking was switched on has no changeId yet
+	SlowMs         int      `json:"slow_ms"`       // tasks run for so long, and calls return before them
+	Hold           string   `json:"hold"`          // method whose tasks run until this is switched off; all: those of all
+	LoseAnswer     string   `json:"lose_answer"`   // method: once, it is done and the connection ends without an answer
 }
 
 type failures struct {

@@ -1,7 +1,6 @@
 package main
 
 import (
-	"os"
 	"sync"
 	"sync/atomic"
 
@@ -19,6 +18,7 @@ type machine struct {
 	snapshots []*snapshot         // oldest first; nobody here reverts, so each is the child of the one before
 	locks     map[string][]string // by source: the methods that it has disabled
 	busy      atomic.Bool         // a task runs
+	written   []byte              // the configuration file, as it was written here
 	mu        sync.Mutex
 	writes    int       // of the guest, under way
 	idle      sync.Cond // there are none
@@ -134,7 +134,7 @@ func (m *machine) show() {
 		config.Hardware.Device = append(config.Hardware.Device, &one)
 	}
 	m.Config = &config
-	check(os.WriteFile(m.local(".vmx"), m.vmx(), 0o600))
+	m.writeVmx()
 }
 
 // tracked is true if changes are to be tracked.
@@ -151,6 +151,9 @@ func independent(d *types.VirtualDisk) bool {
 
 // ReconfigVMTask is the simulator's; the disks follow.
 func (m *machine) ReconfigVMTask(ctx *simulator.Context, req *types.ReconfigVM_Task) soap.HasFault {
+	if fault := m.allowed("ReconfigVM_Task"); fault != nil {
+		return &methods.ReconfigVM_TaskBody{Fault_: simulator.Fault("", fault)}
+	}
 	task := m.start("reconfigVM", func() (types.AnyType, types.BaseMethodFault) {
 		body := m.VirtualMachine.ReconfigVMTask(ctx, req).(*methods.ReconfigVM_TaskBody)
 		inner := simulator.Map.Get(body.Res.Returnval).(*simulator.Task)

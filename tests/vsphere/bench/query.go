@@ -20,6 +20,9 @@ func (m *machine) QueryChangedDiskAreas(req *types.QueryChangedDiskAreas) soap.H
 }
 
 func (m *machine) query(req *types.QueryChangedDiskAreas) (*types.DiskChangeInfo, types.BaseMethodFault) {
+	if fault := m.allowed("QueryChangedDiskAreas"); fault != nil {
+		return nil, fault
+	}
 	if req.Snapshot == nil {
 		return nil, &types.InvalidArgument{InvalidProperty: "snapshot"}
 	}

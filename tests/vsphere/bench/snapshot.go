@@ -23,6 +23,9 @@ var snapshots int32
 
 // CreateSnapshotTask makes a snapshot whose content stays.
 func (m *machine) CreateSnapshotTask(req *types.CreateSnapshot_Task) soap.HasFault {
+	if fault := m.allowed("CreateSnapshot_Task"); fault != nil {
+		return &methods.CreateSnapshot_TaskBody{Fault_: simulator.Fault("", fault)}
+	}
 	task := m.start("createSnapshot", func() (types.AnyType, types.BaseMethodFault) {
 		if faults.take(&faults.FailSnapshot) {
 			return nil, &types.SnapshotFault{}
@@ -66,7 +69,7 @@ func (m *machine) freeze(req *types.CreateSnapshot_Task) *snapshot {
 		Id:              number,
 		CreateTime:      time.Now(),
 		State:           m.Runtime.PowerState,
-		Quiesced:        req.Quiesce,
+		Quiesced:        req.Quiesce && !faults.now().IgnoreQuiesce,
 		ReplaySupported: types.NewBool(false),
 	}
 	m.snapshots = append(m.snapshots, s)
@@ -116,6 +119,9 @@ func (m *machine) publish() {
 // RemoveSnapshotTask consolidates: the guest's content stays, the snapshot's is gone.
 func (s *snapshot) RemoveSnapshotTask(req *types.RemoveSnapshot_Task) soap.HasFault {
 	m := simulator.Map.Get(s.Vm).(*machine)
+	if fault := m.allowed("RemoveSnapshot_Task"); fault != nil {
+		return &methods.RemoveSnapshot_TaskBody{Fault_: simulator.Fault("", fault)}
+	}
 	var task types.ManagedObjectReference
 	simulator.Map.WithLock(m, func() {
 		task = m.start("removeSnapshot", func() (types.AnyType, types.BaseMethodFault) {
@@ -139,6 +145,9 @@ func (s *snapshot) RemoveSnapshotTask(req *types.RemoveSnapshot_Task) soap.HasFa
 
 // RemoveAllSnapshotsTask does the same for all.
 func (m *machine) RemoveAllSnapshotsTask(*types.RemoveAllSnapshots_Task) soap.HasFault {
+	if fault := m.allowed("RemoveAllSnapshots_Task"); fault != nil {
+		return &methods.RemoveAllSnapshots_TaskBody{Fault_: simulator.Fault("", fault)}
+	}
 	task := m.start("removeAllSnapshots", func() (types.AnyType, types.BaseMethodFault) {
 		if faults.take(&faults.FailRemove) {
 			return nil, &types.GenericVmConfigFault{Reason: "msg.snapshot.error-DELETE"}

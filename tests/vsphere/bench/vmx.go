@@ -103,6 +103,16 @@ func (m *machine) vmx() []byte {
 	return text.Bytes()
 }
 
+// writeVmx brings the configuration file up to date, but not one that somebody else wrote.
+func (m *machine) writeVmx() {
+	text, err := os.ReadFile(m.local(".vmx"))
+	if err != nil || !bytes.Equal(text, m.written) {
+		return
+	}
+	m.written = m.vmx()
+	check(os.WriteFile(m.local(".vmx"), m.written, 0o600))
+}
+
 var (
 	vmxLine = regexp.MustCompile(`(?m)^\s*([\w.:]+)\s*=\s*"([^"]*)"`)
 	vmxDisk = regexp.MustCompile(`^scsi(\d{1,2}):(\d{1,2})\.filename$`)
