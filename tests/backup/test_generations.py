@@ -1,123 +1,116 @@
-"""Every generation of every disk comes back bit for bit: any place, any chunk size, encrypted or not, lists or none."""
+"""Disks that change from day to day: every day of every disk comes back bit for bit, long after."""
 
 from __future__ import annotations
 
-import asyncio
-import hashlib
 import random
 from typing import TYPE_CHECKING
 
+import anyio
 import pytest
 
 from asyncvddk import CreateParams
-from asyncvddk.backup import ChangedBlocks, RawTarget, VmdkTarget, backup, restore
-from asyncvddk.models import Block
-from asyncvddk.repository import Argon2Cost, Repository
-from tests.backup.fakes import MemoryDisk
+from asyncvddk.backup import RawTarget, VmdkTarget, backup, restore, vmdk_disk
+from asyncvddk.repository import Repository
+from tests.backup.changing import ChangingDisk
+from tests.repository.helpers import CHEAP, PASSWORD
 
 if TYPE_CHECKING:
+    from contextlib import AbstractAsyncContextManager
     from pathlib import Path
 
     from asyncvddk import Vddk
-    from asyncvddk.backup import BackupDisk
     from asyncvddk.repository import Snapshot
     from tests.fix_repository import Place
 
-CHEAP = Argon2Cost(64, 1, 1)
-SIZES = (9 * (1 << 20) + 513, 512, 5 * (1 << 20))
-"""Bytes of the disks; no multiples of most chunks."""
-GENERATIONS = 3
+GENERATIONS = 5
 
 
-class Guest:
-    """A disk that changes, tells what changed, and remembers how it was."""
+@pytest.mark.parametrize("password", [None, PASSWORD], ids=["plain", "encrypted"])
+@pytest.mark.parametrize("chunk_size", [1 << 18, 1 << 20, 1 << 22], ids=["256 KiB", "1 MiB", "4 MiB"])
+async def test_every_generation_comes_back(place: Place, chunk_size: int, password: str | None, tmp_path: Path) -> None:
+    """Whatever was written, copied, zeroed, given back or added between backups, with lists of changes or without.
 
-    def __init__(self, size: int, chance: random.Random, *, tells: bool) -> None:
-        """Begin with some data, the rest not allocated; ``tells``: it has changed-block information."""
-        self.disk = MemoryDisk(bytearray(size), allocated=[])
-        self.history: list[bytes] = []
-        self._chance = chance
-        self._tells = tells
-        self._changed: list[Block] = []
-        self.write()
-
-    def write(self) -> None:
-        """Write to a few places: data, or zeros."""
-        for _ in range(self._chance.randrange(1, 6)):
-            start = self._chance.randrange(self.disk.size)
-            length = min(self._chance.choice((1, 512, 70_000, 2 << 20)), self.disk.size - start)
-            zeros = self._chance.random() < 0.2
-            self.disk.data[start : start + length] = bytes(length) if zeros else self._chance.randbytes(length)
-            self._changed.append(Block(start, length))
-            assert self.disk.allocated is not None
-            self.disk.allocated = merged([*self.disk.allocated, Block(start, length)])
-
-    def next(self, key: str) -> BackupDisk:
-        """Return the disk as it is now, for a backup; what changes from now on is told to the next one."""
-        number = len(self.history)
-        self.history.append(bytes(self.disk.data))
-        changed, self._changed = self._changed, []
-        known = ChangedBlocks(changed, since=str(number - 1)) if self._tells and number else None
-        return self.disk.disk(key, change_id=str(number), changed=known)
-
-
-def merged(blocks: list[Block]) -> list[Block]:
-    """Return the same bytes as ascending blocks that do not touch."""
-    found: list[Block] = []
-    for block in sorted(blocks, key=lambda one: one.offset):
-        if found and block.offset <= found[-1].end:
-            first = found.pop()
-            block = Block(first.offset, max(first.end, block.end) - first.offset)  # noqa: PLW2901
-        found.append(block)
-    return found
-
-
-@pytest.mark.parametrize(
-    ("chunk_size", "password", "tells"),
-    [(1 << 18, "secret", True), (1 << 20, None, False), (1 << 20, "secret", True), (1 << 22, "secret", False)],
-)
-async def test_every_generation_comes_back(
-    place: Place, tmp_path: Path, chunk_size: int, password: str | None, *, tells: bool
-) -> None:
-    """Read from the repository as it is opened anew, and once through a file."""
-    chance = random.Random(f"{chunk_size} {password} {tells}")
-    guests = [Guest(size, chance, tells=tells) for size in SIZES]
+    And when the older half is forgotten and its space freed, the younger half is still whole.
+    """
+    chance = random.Random(f"{chunk_size} {password} {place.options is None}")
+    sizes = [chance.randrange(chunk_size, 3 * chunk_size) | 1 for _ in range(2)] + [chance.randrange(1000, 99999) | 1]
+    disks = [
+        ChangingDisk(f"disk {number}", chance, size, told=told)
+        for number, (size, told) in enumerate(zip(sizes, (False, True, True), strict=True))
+    ]
     await Repository.init(place.url, password=password, chunk_size=chunk_size, cost=CHEAP, options=place.options)
-    snapshots: list[Snapshot] = []
-    for _ in range(GENERATIONS):
-        async with Repository.open(
-            place.url, password=password, options=place.options, cache=tmp_path / "cache"
-        ) as repository:
-            disks = [guest.next(str(number)) for number, guest in enumerate(guests)]
-            snapshots.append(await backup(repository, disks, source="vm"))
-        for guest in guests:
-            guest.write()
-    assert [disk.mode for disk in snapshots[-1].disks] == ["changed" if tells else "allocated"] * len(SIZES)
-    async with Repository.open(place.url, password=password, options=place.options, cache="") as repository:
-        for generation, snapshot in enumerate(snapshots):
-            for number, guest in enumerate(guests):
-                async with await repository.open_disk(snapshot, str(number)) as disk:
-                    assert await disk.read_at(0, disk.size) == guest.history[generation]
-        async with (
-            await repository.open_disk(snapshots[1], "0") as disk,
-            RawTarget(tmp_path / "a", disk.size) as target,
-        ):
-            await restore(disk, target)
+    history: list[tuple[Snapshot, dict[str, bytes]]] = []
+    for number in range(GENERATIONS):
+        cache = tmp_path / "cache" if number % 2 else ""  # it knows nothing of the day before, or not all
+        async with open_place(place, password, cache) as repository:
+            grown = {disk.key: history and len(history[-1][1][disk.key]) != disk.size for disk in disks}
+            snapshot = await backup(repository, [disk.next() for disk in disks], source="vm")
+        for disk in disks:
+            entry = snapshot.disk(disk.key)
+            as_listed = disk.told and history and not grown[disk.key]
+            assert (entry.mode, entry.mistrusted) == ("changed" if as_listed else "allocated", False)
+        history.append((snapshot, {disk.key: bytes(disk.disk.data) for disk in disks}))
+        for disk in disks:
+            disk.change()
+    async with open_place(place, password) as repository:
+        for snapshot, contents in history:
+            for key, content in contents.items():
+                assert await stored(repository, snapshot, key) == content
+        snapshot, contents = chance.choice(history)
+        for number, (key, content) in enumerate(contents.items()):
+            assert await restored(repository, snapshot, key, tmp_path / f"{number}.img") == content
+        await repository.forget([snapshot for snapshot, _ in history[: GENERATIONS // 2]])
+        for _ in range(2):
+            await repository.gc(grace_s=0, trash_s=0)
         assert (await repository.verify(2)).findings == ()
-    content = await asyncio.to_thread((tmp_path / "a").read_bytes)
-    assert hashlib.sha256(content).digest() == hashlib.sha256(guests[0].history[1]).digest()
+        for snapshot, contents in history[GENERATIONS // 2 :]:
+            for key, content in contents.items():
+                assert await stored(repository, snapshot, key) == content
 
 
-async def test_a_restored_vmdk_is_what_qemu_reads(vddk: Vddk, place: Place, tmp_path: Path, qemu_img: str) -> None:
-    """Compared by qemu-img, which knows nothing of us."""
-    guest = Guest(6 << 20, random.Random(11), tells=False)
-    await Repository.init(place.url, password="secret", cost=CHEAP, options=place.options)  # noqa: S106
-    async with Repository.open(place.url, password="secret", options=place.options, cache="") as repository:  # noqa: S106
-        snapshot = await backup(repository, [guest.next("0")], source="vm")
-        disk = await repository.open_disk(snapshot, "0")
-        params = CreateParams(size=disk.size)
-        async with disk, VmdkTarget(vddk, tmp_path / "a.vmdk", params) as target:
-            await restore(disk, target)
-    (tmp_path / "a.raw").write_bytes(guest.history[0])
-    process = await asyncio.create_subprocess_exec(qemu_img, "compare", "a.vmdk", "a.raw", cwd=tmp_path)
-    assert await process.wait() == 0
+def open_place(place: Place, password: str | None, cache: Path | str = "") -> AbstractAsyncContextManager[Repository]:
+    """Open the repository there."""
+    return Repository.open(place.url, password=password, cache=cache, options=place.options)
+
+
+async def stored(repository: Repository, snapshot: Snapshot, key: str) -> bytes:
+    """Return a disk of a snapshot, whole."""
+    async with await repository.open_disk(snapshot, key) as disk:
+        return await disk.read_at(0, disk.size)
+
+
+async def restored(repository: Repository, snapshot: Snapshot, key: str, path: Path) -> bytes:
+    """Restore a disk of a snapshot to a file, and return what that holds."""
+    async with await repository.open_disk(snapshot, key) as disk, RawTarget(path, disk.size) as target:
+        await restore(disk, target)
+    return path.read_bytes()
+
+
+async def test_qemu_img_finds_every_generation_of_a_vmdk_identical(vddk: Vddk, tmp_path: Path, qemu_img: str) -> None:
+    """A VMDK is written through the engine; its backups become VMDKs again, and another program compares them."""
+    chance = random.Random(5)
+    size = (9 << 20) + 512 * 77
+    data = bytearray(size)
+    await Repository.init(tmp_path / "repository", password=PASSWORD, cost=CHEAP)
+    snapshots: list[Snapshot] = []
+    async with Repository.open(tmp_path / "repository", password=PASSWORD, cache="") as repository:
+        async with vddk.connect() as connection:
+            await connection.create(tmp_path / "a.vmdk", CreateParams(size=size))
+        for number in range(3):
+            async with vddk.open_disk(tmp_path / "a.vmdk", read_only=False) as disk:
+                for _ in range(5):
+                    noise = chance.randbytes(chance.randrange(1, 600_000))
+                    start = chance.randrange(size - len(noise))
+                    data[start : start + len(noise)] = noise
+                    await disk.write_at(start, noise)
+            (tmp_path / f"{number}.img").write_bytes(data)
+            snapshots.append(await backup(repository, [vmdk_disk(vddk, tmp_path / "a.vmdk", key="a")], source="vm"))
+        for number, snapshot in enumerate(snapshots):
+            async with (
+                await repository.open_disk(snapshot, "a") as back,
+                VmdkTarget(vddk, tmp_path / f"{number}.vmdk", CreateParams(size=back.size)) as target,
+            ):
+                await restore(back, target)
+    for number in range(3):
+        done = await anyio.run_process([qemu_img, "compare", tmp_path / f"{number}.img", tmp_path / f"{number}.vmdk"])
+        assert b"identical" in done.stdout

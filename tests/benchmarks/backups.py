@@ -7,8 +7,8 @@ By hand, on a quiet machine::
 The data are files of this system in four raw images of ``--mib`` each, in memory; the repository is encrypted, chunks
 have 1 MiB. The floor of the first line is what zstd level 1 alone makes of the same bytes on all processors. restic and
 borg are measured where they are installed: the four images, one after the other, through a pipe. Rounds of each take
-turns; the best counts. The sparse disk has 1 TiB, of which 2 GiB are allocated and 1 GiB changes. Memory is the peak
-of a process of its own.
+turns; the best counts, the median beside it tells how noisy the machine was. The sparse disk has 1 TiB, of which 2 GiB
+are allocated and 1 GiB changes. Memory is the peak of a process of its own.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ import argparse
 import asyncio
 import os
 import shutil
+import statistics
 import subprocess
 import sys
 import tempfile
@@ -132,11 +133,11 @@ async def data(options: argparse.Namespace, folder: Path) -> None:
     for number, path in enumerate(images):
         path.write_bytes(content[number * options.mib * MIB : (number + 1) * options.mib * MIB])
     del content
-    best: dict[str, float] = {}
+    rounds: dict[str, list[float]] = {}
 
     def note(who: str, found: Mapping[str, float]) -> None:
         for what, value in found.items():
-            best[f"{who} {what}"] = min(value, best.get(f"{who} {what}", value))
+            rounds.setdefault(f"{who} {what}", []).append(value)
 
     for _ in range(options.rounds):
         note("zstd", {"full": zstd_alone(images)})
@@ -147,8 +148,10 @@ async def data(options: argparse.Namespace, folder: Path) -> None:
                     name,
                     await within(folder, partial(other, images, commands)),
                 )
+    best = {name: min(values) for name, values in rounds.items()}
     for name, value in best.items():
-        print(f"  {name:20} {value:7.2f} s {size / value / 1e9:6.2f} GB/s")
+        middle = statistics.median(rounds[name])
+        print(f"  {name:20} {value:7.2f} s {size / value / 1e9:6.2f} GB/s, median {middle:.2f} s", flush=True)
     judge("full backup, of zstd 1 alone", best["zstd full"] / best["ours full"], 0.75)
     judge("unchanged backup, GB/s", size / best["ours unchanged"] / 1e9, 2.0)
     judge("restore, GB/s", size / best["ours restore"] / 1e9, 1.0)
