@@ -26,7 +26,8 @@ class BackupLimits:
     def __init__(self, *, jobs: int = JOBS, jobs_per_host: int = 0, memory_limit: int = MEMORY_LIMIT) -> None:
         """Limit to ``jobs`` disks, ``jobs_per_host`` of one host (``BackupDisk.host``; 0: as many as in all).
 
-        ``memory_limit``: bytes of data on their way; at least one piece of 4 MiB, or one chunk, is. Raises ValueError.
+        ``memory_limit``: bytes of data on their way; at least one piece of 4 MiB, or one chunk, is. Raw images that go
+        to a local folder need none of it, but one chunk for each processor. Raises ValueError.
         """
         if jobs < 1 or jobs_per_host < 0 or memory_limit < 1:
             raise ValueError(

@@ -99,11 +99,10 @@ class _Restore:
     ) -> None:
         self.state = RestoreProgress(span.length)
         self.read = 0
-        self.workers = Workers(local=not isinstance(disk, SnapshotDisk) or disk.local)
+        self.workers, self._piece_size = Workers.reading(disk)
         self._disk = disk
         self._target = target
         self._progress = progress
-        self._piece_size = self.workers.piece_size(disk.grid.chunk_size if isinstance(disk, SnapshotDisk) else 1)
         self._pieces = pieces(disk, span, self._piece_size, holes=isinstance(target, WholeTarget))
         self._turn = anyio.Lock()
         self._ordered = isinstance(target, WholeTarget) and target.ordered

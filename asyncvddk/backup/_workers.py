@@ -19,8 +19,7 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-PIECE_SIZE: Final = 4 << 20
-"""Bytes of a read, unless a chunk is larger."""
+_PIECE: Final = 4 << 20
 _LANES: Final = 4
 _NETWORK_PIECE: Final = 1 << 20
 _NETWORK_LANES: Final = 16
@@ -41,9 +40,16 @@ class Workers:
         self.count = len(os.sched_getaffinity(0)) if local else _NETWORK_THREADS
         self.lanes = _LANES if local else _NETWORK_LANES
         """Pieces of one disk under way at once."""
-        self._piece_size = PIECE_SIZE if local else _NETWORK_PIECE
+        self._piece = _PIECE if local else _NETWORK_PIECE
         self._users = 0
         self._own = threading.local()
+
+    @classmethod
+    def reading(cls, *disks: ReadableDisk) -> tuple[Self, int]:
+        """Return threads to read ``disks`` with, and the bytes of a piece of them: whole chunks of all."""
+        stored = [disk for disk in disks if isinstance(disk, SnapshotDisk)]
+        workers = cls(local=all(disk.local for disk in stored))
+        return workers, workers.piece_size(max((disk.grid.chunk_size for disk in stored), default=1))
 
     def __enter__(self) -> Self:
         """Start the threads, unless somebody has."""
@@ -62,7 +68,7 @@ class Workers:
 
     def piece_size(self, chunk_size: int) -> int:
         """Return the bytes of a piece, which has whole chunks of ``chunk_size``: what a thread takes at a time."""
-        return max(1, self._piece_size // chunk_size) * chunk_size
+        return max(1, self._piece // chunk_size) * chunk_size
 
     async def run(self, call: Callable[[], T]) -> T:
         """Return what ``call`` returns, from one of the threads. Cancelled: a call that has begun is waited for."""

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from asyncvddk.backup import BackupFailedError, RawTarget, StreamTarget, backup, raw_disk, restore
+from asyncvddk.backup import BackupFailedError, RawTarget, StreamTarget, backup, compare, raw_disk, restore
 from asyncvddk.backup._workers import Workers
 from asyncvddk.repository import Repository
 from tests.backup.fakes import MemoryDisk
@@ -18,6 +18,8 @@ from tests.repository.faults import DictStore, calm
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+    from asyncvddk.backup import BackupDisk
 
 CHANCE = random.Random(11)
 MIB = 1 << 20
@@ -75,7 +77,7 @@ class Crowd:
 
 @pytest.mark.parametrize("kind", ["image", "disk"])
 async def test_a_store_behind_a_network_gets_many_requests_at_once(tmp_path: Path, kind: str) -> None:
-    """Sixteen for one disk, stored and restored: with one after the other, latency would be all the time there is."""
+    """Sixteen for one disk, stored, restored, compared: one after the other, latency would be all the time there is."""
     data = bytearray(CHANCE.randbytes(32 * MIB))
     (tmp_path / "a.img").write_bytes(data)
     store = DictStore(local=False)
@@ -89,6 +91,8 @@ async def test_a_store_behind_a_network_gets_many_requests_at_once(tmp_path: Pat
             store.before = Crowd("get", 16)
             async with RawTarget(tmp_path / "b.img", len(data)) as target:
                 await restore(stored, target)
+            store.before = Crowd("get", 16)
+            assert await compare(stored, MemoryDisk(data)) == []
             store.before = calm
             with (tmp_path / "c.img").open("wb") as out:
                 await restore(stored, StreamTarget(out.fileno()))
@@ -135,10 +139,11 @@ async def test_an_image_that_is_cut_while_it_is_read_fails_alone(tmp_path: Path)
         class Cutting:
             """An observer that cuts the image as soon as it is open."""
 
-            def started(self, disk: object, progress: object) -> None:
+            def started(self, disk: BackupDisk, progress: object) -> None:
                 """Cut."""
-                del disk, progress
-                os.truncate(path, 5 * MIB + 9)
+                del progress
+                if disk.key == str(path):
+                    os.truncate(path, 5 * MIB + 9)
 
             def progressed(self, disk: object, progress: object) -> None:
                 """Take no notice."""
