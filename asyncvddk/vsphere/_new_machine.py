@@ -7,7 +7,7 @@ import secrets
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from asyncvddk.backup import EmptyDiskTarget
 from asyncvddk.vsphere._access import locked
@@ -15,6 +15,7 @@ from asyncvddk.vsphere._configuration import MachineConfiguration
 from asyncvddk.vsphere._endings import to_its_end
 from asyncvddk.vsphere._inventory import machines
 from asyncvddk.vsphere._journal import Entry, Journal, default_folder
+from asyncvddk.vsphere._properties import below
 from asyncvddk.vsphere._restoring import DiskPair, RestoredDisk, Writing
 from asyncvddk.vsphere._specification import specification
 from asyncvddk.vsphere._vim import Managed, moref, vim
@@ -29,6 +30,9 @@ if TYPE_CHECKING:
     from asyncvddk.repository import Repository, Snapshot
     from asyncvddk.vsphere._machines import VirtualMachine
     from asyncvddk.vsphere._session import VSphere
+
+
+_HOST: Final = ("name", "datastore", "network", "runtime.connectionState", "runtime.inMaintenanceMode")
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,11 +64,12 @@ async def restore_as_new(  # noqa: PLR0913  (each is a fact of its own)
     Processors, memory, firmware, controllers, disks and network adapters are as the stored configuration has them;
     disks are thin, MAC addresses new. Its adapters are not connected at the start unless ``connect_networks``: the old
     machine may still run. It is made in the folder where that one was, or in the data center's, on ``host`` (by name;
-    default: the old one's, else any that has the datastore), and is off. The firmware's variables (NVRAM) are not
-    written. If a disk cannot be restored, or when this is cancelled, the new machine is removed again.
+    default: the old one's, else any that has the datastore, is connected and not in maintenance), and is off. The
+    firmware's variables (NVRAM) are not written. If a disk cannot be restored, or when this is cancelled, the new
+    machine is removed again.
 
-    Raises NotPossibleError (no configuration is stored with the snapshot, or no disk), NotFoundError (datastore or
-    host), FaultError (as DuplicateName), and what a disk failed of.
+    Raises NotPossibleError (no configuration is stored with the snapshot, or no disk; no host works that has the
+    datastore), NotFoundError (datastore or host), FaultError (as DuplicateName), and what a disk failed of.
     """
     if snapshot.config is None:
         raise NotPossibleError(f"snapshot {snapshot.id}: no configuration of a machine is stored with it")
@@ -152,24 +157,37 @@ def _start(place: _Place, spec: Managed) -> Managed:
 def _find_place(vsphere: VSphere, stored: MachineConfiguration, datastore: str, host: str | None) -> _Place:
     """Look for host, pool and folder. Blocking."""
     content = vsphere.content
-    view = content.viewManager.CreateContainerView(content.rootFolder, [vim.HostSystem], True)  # noqa: FBT003
-    try:
-        hosts = {str(one.name): one for one in view.view}
-    finally:
-        view.Destroy()
-    fitting = {name: one for name, one in hosts.items() if datastore in {str(store.name) for store in one.datastore}}
+    found = below(content, content.rootFolder, {vim.HostSystem: _HOST, vim.Datastore: ("name",)})
+    stores = {moref(thing) for thing, values in found if values["name"] == datastore}
+    hosts = {values["name"]: (thing, values) for thing, values in found if isinstance(thing, vim.HostSystem)}
     if host is not None and host not in hosts:
         raise NotFoundError(f"host {host}: there is none of this name, but {', '.join(sorted(hosts))}")
-    if not fitting or (host is not None and host not in fitting):
+    fitting = {
+        name: _reason_against(values)
+        for name, (_, values) in hosts.items()
+        if host in {None, name} and stores & {moref(store) for store in values["datastore"]}
+    }
+    if not fitting:
         raise NotFoundError(f"datastore {datastore}: {host or 'no host'} does not have it")
+    usable = [name for name, reason in fitting.items() if reason is None]
+    if not usable:
+        reasons = ", ".join(f"{name} {reason}" for name, reason in sorted(fitting.items()))
+        raise NotPossibleError(f"datastore {datastore}: {reasons}")
     old = str(stored.data["machine"].get("host") or "")
-    chosen = fitting[host or (old if old in fitting else min(fitting))]
+    chosen, values = hosts[old if old in usable else min(usable)]
     return _Place(
         folder=_folder(content, chosen, stored),
         pool=chosen.parent.resourcePool,
         host=chosen,
-        networks={str(one.name): one for one in chosen.network},
+        networks={str(one.name): one for one in values["network"]},
     )
+
+
+def _reason_against(host: dict[str, Managed]) -> str | None:
+    """Return why no machine can be made on a host with these properties now."""
+    if host["runtime.connectionState"] != "connected":
+        return f"is {host['runtime.connectionState']}"
+    return "is in maintenance mode" if host["runtime.inMaintenanceMode"] else None
 
 
 def _folder(content: Managed, host: Managed, stored: MachineConfiguration) -> Managed:

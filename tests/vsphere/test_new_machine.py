@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import random
-from typing import TYPE_CHECKING, NamedTuple
+from functools import partial
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import pytest
 
@@ -21,6 +22,8 @@ from asyncvddk.vsphere import (
     restore_as_new,
 )
 from asyncvddk.vsphere._journal import Journal
+from asyncvddk.vsphere._properties import below
+from asyncvddk.vsphere._vim import vim
 from tests.backup.fakes import MemoryDisk
 from tests.fix_vsphere import MIB
 from tests.repository.faults import DictStore
@@ -109,6 +112,31 @@ async def test_what_cannot_be_is_told_before_anything_is_made(bench: Bench, worl
         await restore_as_new(vsphere, vddk, repository, other, name="new", datastore="ds1", journal=journal)
     assert {machine.name for machine in await machines(vsphere)} == {"web", "db"}
     assert bench.calls("CreateVM_Task") == []
+
+
+async def test_a_host_that_is_under_maintenance_gets_no_machine(bench: Bench, world: World, journal: Path) -> None:
+    """Another one that has the datastore does, unless this one is asked for; without any, it is told why."""
+    vsphere, vddk, repository, _, snapshot = world
+    hosts = await vsphere.call(lambda: _hosts(vsphere), what="list the hosts")
+    old = next(machine.host for machine in await machines(vsphere) if machine.name == "web")
+    assert old is not None
+    new = partial(restore_as_new, vsphere, vddk, repository, snapshot, datastore="ds1", journal=journal)
+    await vsphere.task(partial(hosts[old].EnterMaintenanceMode_Task, 0), what="maintenance")
+    with pytest.raises(NotPossibleError, match=f"{old} is in maintenance mode"):
+        await new(name="refused", host=old)
+    made = await new(name="elsewhere")
+    assert made.machine.host in hosts.keys() - {old}
+    for name in hosts.keys() - {old}:
+        await vsphere.task(partial(hosts[name].EnterMaintenanceMode_Task, 0), what="maintenance")
+    with pytest.raises(NotPossibleError, match=", ".join(f"{name} is in maintenance mode" for name in sorted(hosts))):
+        await new(name="refused")
+    assert len(bench.calls("CreateVM_Task")) == 1
+
+
+def _hosts(vsphere: VSphere) -> dict[str, Any]:
+    """Return the hosts by name."""
+    found = below(vsphere.content, vsphere.content.rootFolder, {vim.HostSystem: ("name",)})
+    return {values["name"]: thing for thing, values in found}
 
 
 async def test_if_a_disk_cannot_be_restored_the_new_machine_is_removed(
