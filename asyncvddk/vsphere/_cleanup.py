@@ -1,4 +1,4 @@
-"""What killed backups have left on a server is removed, by what their journals say and by nothing else."""
+"""What killed backups and restores have left on a server is removed, by what their journals say and by nothing else."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ class CleanupReport:
     locks: list[str] = field(default_factory=list)
     """Machines whose access lock was ended."""
     running: list[Path] = field(default_factory=list)
-    """Journals of backups that run: left alone."""
+    """Journals of backups and restores that run: left alone."""
     elsewhere: list[Path] = field(default_factory=list)
     """Journals that speak of another vCenter."""
     problems: list[str] = field(default_factory=list)
@@ -47,10 +47,11 @@ class CleanupReport:
 
 
 async def cleanup(vsphere: VSphere, vddk: Vddk | None, *, journal: Path | None = None) -> CleanupReport:
-    """Finish what backups did not that were killed on this machine: remove their snapshots, end their access locks.
+    """Finish what backups and restores did not that were killed on this machine.
 
-    ``journal`` is the folder of journals (default: that of ``back_up_machines``). Journals of backups that run are left
-    alone, and so is every snapshot that no journal names. Without ``vddk`` locks stay. Then VDDK's own cleanup is
+    Their snapshots are removed, machines that were being made anew too, and their access locks end. ``journal`` is the
+    folder of journals (default: that of ``back_up_machines``). Journals of those that run are left alone, and so is
+    every snapshot and machine that no journal names. Without ``vddk`` locks stay. Then VDDK's own cleanup is
     called, which detaches disks that were attached to this machine (HotAdd).
 
     Raises JournalError (the folder cannot be read), ServerConnectionError, LoginError. Cancelled between two steps.
