@@ -33,16 +33,16 @@ ROOT = Path(__file__).resolve().parents[2]
 TYPES = {"sparse": MONOLITHIC_SPARSE, "flat": MONOLITHIC_FLAT, "split": SPLIT_SPARSE}
 
 HOLDER = """
-import sys, tempfile
+import sys
 from pathlib import Path
 from tests.engine.driver import Engine
-with tempfile.TemporaryDirectory() as folder:
-    engine = Engine(Path(sys.argv[1]), Path(folder))
-    with engine.open(sys.argv[2]) as disk:
-        disk.write(0, b"x" * 512)
-        print("open", flush=True)
-        sys.stdin.read()
+library, folder, disk = sys.argv[1:]
+with Engine(Path(library), Path(folder)).open(disk) as opened:
+    opened.write(0, b"x" * 512)
+    print("open", flush=True)
+    sys.stdin.read()
 """
+"""A program that is killed; the folder is for its copy of the library."""
 
 
 @pytest.mark.parametrize("name", TYPES)
@@ -69,10 +69,12 @@ def test_a_second_writer_is_refused_and_readers_are_not(name: str, engine: Engin
 
 
 @pytest.mark.parametrize("name", TYPES)
-def test_the_lock_of_a_killed_writer_is_gone(name: str, engine: Engine, library: Path, tmp_path: Path) -> None:
+def test_the_lock_of_a_killed_writer_is_gone(
+    name: str, engine: Engine, library: Path, tmp_path: Path, tmp_path_factory: pytest.TempPathFactory
+) -> None:
     """Another process holds it; kill -9 releases it, and the disk opens for writing."""
     path = engine.create(tmp_path / "d.vmdk", 8192, TYPES[name])
-    command: list[str | Path] = [sys.executable, "-c", HOLDER, library, path]
+    command: list[str | Path] = [sys.executable, "-c", HOLDER, library, tmp_path_factory.mktemp("holder"), path]
     with subprocess.Popen(
         command, cwd=ROOT, env=LOADER_ENVIRONMENT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
     ) as holder:

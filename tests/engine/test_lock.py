@@ -83,12 +83,15 @@ def test_readers_and_parents_are_not_entered(engine: Engine, qemu: Qemu, tmp_pat
 
 
 @pytest.mark.parametrize("name", TYPES)
-def test_the_entry_of_a_killed_writer_is_recovered(name: str, engine: Engine, library: Path, tmp_path: Path) -> None:
+def test_the_entry_of_a_killed_writer_is_recovered(
+    name: str, engine: Engine, library: Path, tmp_path: Path, tmp_path_factory: pytest.TempPathFactory
+) -> None:
     """A process killed by -9 leaves it; the next writer removes it, says so, and leaves nothing; so does Unlink."""
     path = engine.create(tmp_path / "d.vmdk", 8192, TYPES[name])
     files = names(tmp_path)
     for end in ("open", "unlink"):
-        command: list[str | Path] = [sys.executable, "-c", HOLDER, library, path]
+        folder = tmp_path_factory.mktemp("holder")
+        command: list[str | Path] = [sys.executable, "-c", HOLDER, library, folder, path]
         with subprocess.Popen(
             command, cwd=ROOT, env=LOADER_ENVIRONMENT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
         ) as holder:
