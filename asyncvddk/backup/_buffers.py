@@ -34,12 +34,19 @@ class Buffers:
                 await self._returned.wait()
             self._used += size
         try:
-            free = self._free.setdefault(size, [])
-            buffer = free.pop() if free else _memory.new_pages(size)
+            buffer = self._taken(size)
             try:
                 yield buffer
             finally:
-                free.append(buffer)
+                self._free.setdefault(size, []).append(buffer)
         finally:
             self._used -= size
             self._returned.set()
+
+    def _taken(self, size: int) -> memoryview:
+        """Return a free buffer, or a new one; free ones of other sizes go if they would be too much."""
+        if free := self._free.get(size):
+            return free.pop()
+        if self._used + sum(size * len(free) for size, free in self._free.items()) > self._limit:
+            self._free.clear()
+        return _memory.new_pages(size)

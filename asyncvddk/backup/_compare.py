@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, TypeAlias
 import anyio
 import numpy as np
 
+from asyncvddk.backup._pieces import pieces_of, read
 from asyncvddk.backup._pipeline import first_of
 from asyncvddk.backup._plan import ChunkMask, runs
-from asyncvddk.backup._workers import Workers
 from asyncvddk.models import Block
 from asyncvddk.native import _memory
 from asyncvddk.repository import Grid, _threads
@@ -65,24 +65,23 @@ async def compare(
         raise ValueError(f"most={most}: expected 1 or more")
     state = CompareProgress(one.size)
     tell = progress or _tell_nobody
-    workers, piece_size = Workers.reading(one, other)
-    wanted = ChunkMask(Grid(one.size, piece_size))
+    size, lanes = pieces_of(one, other)
+    wanted = ChunkMask(Grid(one.size, size))
     for disk in (one, other):
         async for block in disk.allocated_blocks():
             wanted.add(block)
     found: list[Block] = []
-    with workers:
-        async with aclosing(_Pieces(one, other, workers, piece_size).differing(wanted.mask)) as pieces:
-            async for piece, differences in pieces:
-                for block in differences:
-                    if found and found[-1].end == block.offset:
-                        block = Block(found[-1].offset, found.pop().length + block.length)  # noqa: PLW2901
-                    found.append(block)
-                if most is not None and len(found) >= most:
-                    return found[:most]
-                state.bytes_done = piece.end
-                state.bytes_read += piece.length
-                tell(state)
+    async with aclosing(_differing(one, other, size, lanes, wanted.mask)) as pieces:
+        async for piece, differences in pieces:
+            for block in differences:
+                if found and found[-1].end == block.offset:
+                    block = Block(found[-1].offset, found.pop().length + block.length)  # noqa: PLW2901
+                found.append(block)
+            if most is not None and len(found) >= most:
+                return found[:most]
+            state.bytes_done = piece.end
+            state.bytes_read += piece.length
+            tell(state)
     state.bytes_done = state.size
     tell(state)
     return found
@@ -92,44 +91,42 @@ def _tell_nobody(_: CompareProgress) -> None:
     """Stand in for a callback."""
 
 
-class _Pieces:
-    """Two disks of one size, piece by piece; some pieces are read before those in front of them are done."""
+async def _differing(
+    one: ReadableDisk, other: ReadableDisk, size: int, lanes: int, mask: Mask
+) -> AsyncGenerator[tuple[Block, list[Block]]]:
+    """Iterate over the marked pieces, ascending, each with the ranges of it in which two disks differ.
 
-    def __init__(self, one: ReadableDisk, other: ReadableDisk, workers: Workers, size: int) -> None:
-        self._disks = one, other
-        self._workers = workers
-        self._size = size
-
-    async def differing(self, mask: Mask) -> AsyncGenerator[tuple[Block, list[Block]]]:
-        """Iterate over the marked pieces, ascending, each with the ranges of it that differ."""
-        free = [(_memory.new_pages(self._size), _memory.new_pages(self._size)) for _ in range(self._workers.lanes)]
-        under_way: deque[tuple[Block, _Buffers, asyncio.Task[list[Block]]]] = deque()
-        try:
-            for number, _ in runs(mask, most=1):
-                if not free:
-                    piece, buffers, task = under_way.popleft()
-                    yield piece, await task
-                    free.append(buffers)
-                offset = number * self._size
-                piece = Block(offset, min(self._size, self._disks[0].size - offset))
+    Up to ``lanes`` are read before those in front of them are done.
+    """
+    free = [(_memory.new_pages(size), _memory.new_pages(size)) for _ in range(lanes)]
+    under_way: deque[tuple[Block, _Buffers, asyncio.Task[list[Block]]]] = deque()
+    numbers = (number for number, _ in runs(mask, most=1))
+    try:
+        while True:
+            while free and (number := next(numbers, None)) is not None:
+                piece = Block(number * size, min(size, one.size - number * size))
                 buffers = free.pop()
-                under_way.append((piece, buffers, asyncio.create_task(self._compare(piece, buffers))))
-            while under_way:
-                piece, _, task = under_way.popleft()
-                yield piece, await task
-        finally:
-            await _threads.stopped([task for _, _, task in under_way])
+                under_way.append((piece, buffers, asyncio.create_task(_compare(one, other, piece, buffers))))
+            if not under_way:
+                return
+            piece, buffers, task = under_way[0]
+            await asyncio.wait([task])
+            yield piece, task.result()
+            free.append(under_way.popleft()[1])
+    finally:
+        await _threads.stopped([task for _, _, task in under_way])
 
-    async def _compare(self, piece: Block, buffers: _Buffers) -> list[Block]:
-        """Read a piece of both disks at once, and compare."""
-        first, second = (buffer[: piece.length] for buffer in buffers)
-        try:
-            async with anyio.create_task_group() as reads:
-                for disk, view in zip(self._disks, (first, second), strict=True):
-                    reads.start_soon(self._workers.read, disk, piece.offset, view)
-        except BaseExceptionGroup as group:
-            raise first_of(group) from None
-        return await self._workers.run(partial(_differences, piece.offset, first, second))
+
+async def _compare(one: ReadableDisk, other: ReadableDisk, piece: Block, buffers: _Buffers) -> list[Block]:
+    """Read a piece of both disks at once, and compare."""
+    first, second = (buffer[: piece.length] for buffer in buffers)
+    try:
+        async with anyio.create_task_group() as reads:
+            reads.start_soon(read, one, piece.offset, first)
+            reads.start_soon(read, other, piece.offset, second)
+    except BaseExceptionGroup as group:
+        raise first_of(group) from None
+    return await _threads.run(partial(_differences, piece.offset, first, second))
 
 
 def _differences(offset: int, one: memoryview, other: memoryview) -> list[Block]:

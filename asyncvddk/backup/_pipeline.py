@@ -16,11 +16,13 @@ from typing import TYPE_CHECKING, Final, TypeAlias
 import anyio
 
 from asyncvddk.backup._image import RawImage
+from asyncvddk.backup._pieces import pieces_for
 from asyncvddk.backup._plan import runs
 from asyncvddk.repository import RepositoryError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+    from contextlib import AbstractAsyncContextManager
 
     from asyncvddk.backup._buffers import Buffers
     from asyncvddk.backup._disk import ReadableDisk
@@ -29,7 +31,7 @@ if TYPE_CHECKING:
     from asyncvddk.repository import DiskWriter, Grid
 
 _AHEAD: Final = 4
-"""Pieces of an image that the system is asked to have ready, so that workers do not wait for storage."""
+"""Pieces of an image behind those in work that the system is asked to fetch, so that workers do not wait for it."""
 
 Piece: TypeAlias = tuple[int, int]
 """The first chunk, and how many there are."""
@@ -88,17 +90,18 @@ async def read_chunks(  # noqa: PLR0913  (each is a thing of its own)
 
     Raises what the disk raises, and StoringError. Cancelled, or after an error, what is under way is waited for.
     """
-    pieces = runs(mask, most=workers.piece_size(writer.chunk_size) // writer.chunk_size)
+    size, count = pieces_for(writer.chunk_size, local=workers.local)
+    pieces = runs(mask, most=size // writer.chunk_size)
     try:
         async with anyio.create_task_group() as lanes:
             if isinstance(disk, RawImage) and workers.local:
                 now, later = tee(pieces)
-                ahead = zip_longest(now, islice(later, _AHEAD, None))
+                ahead = zip_longest(now, islice(later, workers.count + _AHEAD, None))
                 for _ in range(workers.count + 1):
                     lanes.start_soon(_image_lane, disk, writer, ahead, workers, told)
             else:
-                for _ in range(workers.lanes):
-                    lanes.start_soon(_lane, disk, writer, pieces, buffers, workers, told)
+                for _ in range(count):
+                    lanes.start_soon(_lane, disk, writer, pieces, partial(buffers.lend, size), workers, told)
     except BaseExceptionGroup as group:
         raise first_of(group) from None
 
@@ -107,14 +110,14 @@ async def _lane(  # noqa: PLR0913, PLR0917  (those of read_chunks)
     disk: ReadableDisk,
     writer: DiskWriter,
     pieces: Iterator[Piece],
-    buffers: Buffers,
+    lend: Callable[[], AbstractAsyncContextManager[memoryview]],
     workers: Workers,
     told: Callable[[int], None],
 ) -> None:
     """Take the next piece until none is left."""
     grid = writer.grid
     while True:
-        async with buffers.lend(workers.piece_size(grid.chunk_size)) as buffer:
+        async with lend() as buffer:
             piece = next(pieces, None)
             if piece is None:
                 return

@@ -5,21 +5,20 @@ from __future__ import annotations
 import time
 from dataclasses import dataclass
 from functools import partial
-from itertools import pairwise
 from typing import TYPE_CHECKING
 
 import anyio
 
+from asyncvddk.backup._pieces import cut, cut_up, pieces_of, read
 from asyncvddk.backup._pipeline import first_of
 from asyncvddk.backup._targets import WholeTarget
-from asyncvddk.backup._workers import Workers
 from asyncvddk.copy import RawTarget
 from asyncvddk.models import Block
 from asyncvddk.native import _memory
-from asyncvddk.repository import SnapshotDisk
+from asyncvddk.repository import SnapshotDisk, _threads
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Iterator
+    from collections.abc import Callable
 
     from asyncvddk.backup._disk import ReadableDisk
     from asyncvddk.copy import Target
@@ -32,7 +31,9 @@ class RestoreProgress:
     size: int
     """Bytes of the range."""
     bytes_done: int = 0
-    """Bytes that need no more work; ``size`` at the end."""
+    """Bytes at the beginning of the range that need no more work; ``size`` at the end."""
+    bytes_read: int = 0
+    """Bytes taken from the repository; the others are zero."""
     bytes_written: int = 0
 
 
@@ -62,8 +63,9 @@ async def restore(
     and the index has the id of the snapshot's root, so what ends well is the whole disk of that moment, bit for bit. A
     new target (``RawTarget``, ``VmdkTarget``) gets no zeros; others (``DiskTarget``, ``StreamTarget``) get all.
 
-    Memory: 16 MiB, and the cache of ``disk``; with large chunks that of four of them, or 16 if they come through a
-    network. ``progress`` is called on the event loop, must not block.
+    Memory: 16 MiB; with chunks of more than 4 MiB that of four of them, of more than 1 MiB that come through a network
+    16 of them; for a ``RawTarget`` a chunk for each thread of the repository. ``progress`` is called on the event loop,
+    must not block.
 
     Raises ValueError (the range leaves the disk, or does not fit on the target) before anything is written,
     DamagedError and ObjectMissingError with the range that is lost, and what the target raises. Cancelled, or after an
@@ -77,14 +79,11 @@ async def restore(
     began = time.perf_counter()
     run = _Restore(disk, target, Block(start, length), progress)
     try:
-        with run.workers as workers:
-            async with anyio.create_task_group() as lanes:
-                for _ in range(workers.lanes):
-                    lanes.start_soon(run.lane)
+        await run.all()
     except BaseExceptionGroup as group:
         raise first_of(group) from None
     state = run.state
-    return RestoreResult(state.size, run.read, state.bytes_written, time.perf_counter() - began)
+    return RestoreResult(state.size, state.bytes_read, state.bytes_written, time.perf_counter() - began)
 
 
 class _Restore:
@@ -98,78 +97,84 @@ class _Restore:
         progress: Callable[[RestoreProgress], object] | None,
     ) -> None:
         self.state = RestoreProgress(span.length)
-        self.read = 0
-        self.workers, self._piece_size = Workers.reading(disk)
+        self.pieces = pieces_of(disk)
         self._disk = disk
         self._target = target
         self._progress = progress
-        self._pieces = pieces(disk, span, self._piece_size, holes=isinstance(target, WholeTarget))
+        self._blocks = cut_up(disk, span, self.pieces.size, holes=isinstance(target, WholeTarget))
         self._turn = anyio.Lock()
         self._ordered = isinstance(target, WholeTarget) and target.ordered
         self._last = anyio.Event()
         """Set when the piece taken last may be followed by the next, if they have an order."""
         self._last.set()
-        self._start = span.offset
+        self._start = self._end = span.offset
+        self._under_way: set[int] = set()
 
-    async def lane(self) -> None:
-        """Take the next piece until none is left."""
-        buffer = _memory.new_pages(self._piece_size)
+    async def all(self) -> None:
+        """Move all pieces, several at once."""
+        lanes, lane = self.pieces.lanes, self._lane
+        if isinstance(self._disk, SnapshotDisk) and isinstance(self._target, RawTarget):
+            scratch = _threads.Scratch(self._disk.grid.chunk_size)
+            lanes, lane = self._disk.threads + 1, partial(self._thread_lane, self._disk, self._target, scratch)
+        async with anyio.create_task_group() as tasks:
+            for _ in range(lanes):
+                tasks.start_soon(lane)
+        self.state.bytes_done = self.state.size
+        self._tell()
+
+    async def _lane(self) -> None:
+        """Take the next piece until none is left: read it to memory of this lane, write it."""
+        memory = _memory.new_pages(self.pieces.size)
         while True:
             async with self._turn:
-                piece = await anext(self._pieces, None)
+                piece = await self._next()
                 before, self._last = self._last, anyio.Event()
                 written_here = self._last
             if piece is None:
                 break
-            written = await self._move(piece, buffer[: piece.length], before)
+            data = memory[: piece.length]
+            await read(self._disk, piece.offset, data)
+            if self._ordered:
+                await before.wait()
+            written = await self._target.write(piece.offset, data)
             written_here.set()
-            self.read += piece.length
-            self.state.bytes_written += written
-            self.state.bytes_done = max(self.state.bytes_done, piece.end - self._start)
-            self._tell()
-        self.state.bytes_done = self.state.size
+            self._done(piece, written)
+
+    async def _thread_lane(self, disk: SnapshotDisk, target: RawTarget, scratch: _threads.Scratch) -> None:
+        """Take the next piece until none is left: have a thread read and write it."""
+        while True:
+            async with self._turn:
+                piece = await self._next()
+            if piece is None:
+                break
+            self._done(piece, await disk.in_thread(partial(_copy, disk, target, scratch, piece)))
+
+    async def _next(self) -> Block | None:
+        """Return the next piece, which is under way from now on."""
+        piece = await anext(self._blocks, None)
+        if piece is not None:
+            self._under_way.add(piece.offset)
+            self._end = piece.end
+        return piece
+
+    def _done(self, piece: Block, written: int) -> None:
+        """Count a piece; all that lies in front of the first one under way is done."""
+        self._under_way.remove(piece.offset)
+        self.state.bytes_read += piece.length
+        self.state.bytes_written += written
+        self.state.bytes_done = min(self._under_way, default=self._end) - self._start
         self._tell()
-
-    async def _move(self, piece: Block, data: memoryview, before: anyio.Event) -> int:
-        """Read and write a piece; return how many bytes were written."""
-        if isinstance(self._disk, SnapshotDisk) and isinstance(self._target, RawTarget):
-            return await self.workers.run(partial(self._copy, self._disk, self._target, piece))
-        await self.workers.read(self._disk, piece.offset, data)
-        if self._ordered:
-            await before.wait()
-        return await self._target.write(piece.offset, data)
-
-    def _copy(self, disk: SnapshotDisk, target: RawTarget, piece: Block) -> int:
-        """Copy a piece, a chunk at a time: it does not leave the processor's cache in between."""
-        size = disk.grid.chunk_size
-        memory = self.workers.scratch(size)
-        written = 0
-        for part in _cut(piece, size):
-            data = memory[: part.length]
-            disk.fill(part.offset, data)
-            written += target.put(part.offset, data)
-        return written
 
     def _tell(self) -> None:
         if self._progress is not None:
             self._progress(self.state)
 
 
-async def pieces(disk: ReadableDisk, span: Block, size: int, *, holes: bool) -> AsyncIterator[Block]:
-    """Iterate over a range of a disk in pieces of ``size``, ascending; without ``holes`` over what is allocated.
-
-    Pieces end where multiples of their size do, so that no chunk is read twice.
-    """
-    if holes:
-        for piece in _cut(span, size):
-            yield piece
-        return
-    async for block in disk.allocated_blocks(span.offset, span.length):
-        for piece in _cut(block, size):
-            yield piece
-
-
-def _cut(block: Block, size: int) -> Iterator[Block]:
-    """Cut a block where multiples of ``size`` are."""
-    cuts = [block.offset, *range(block.offset - block.offset % size + size, block.end, size), block.end]
-    return (Block(first, end - first) for first, end in pairwise(cuts) if end > first)
+def _copy(disk: SnapshotDisk, target: RawTarget, scratch: _threads.Scratch, piece: Block) -> int:
+    """Copy a piece, a chunk at a time: it does not leave the processor's cache in between."""
+    written = 0
+    for part in cut(piece, disk.grid.chunk_size):
+        data = scratch.memory[: part.length]
+        disk.fill(part.offset, data)
+        written += target.put(part.offset, data)
+    return written

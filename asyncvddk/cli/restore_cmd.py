@@ -38,14 +38,11 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterator, Sequence
     from contextlib import AbstractAsyncContextManager
 
-    from typing_extensions import Buffer
-
     from asyncvddk.backup import RestoreProgress, WholeTarget
     from asyncvddk.cli._report import Reporter
     from asyncvddk.copy import Target
     from asyncvddk.disks._library import Vddk
-    from asyncvddk.models import Block
-    from asyncvddk.repository import DiskEntry, Repository, Snapshot, SnapshotDisk
+    from asyncvddk.repository import DiskEntry, Repository, Snapshot
 
 _STDOUT = "-"
 
@@ -279,33 +276,15 @@ async def _restore(repository: Repository, snapshot: Snapshot, task: _Task, repo
     from asyncvddk.backup import restore  # noqa: PLC0415  (numpy and others take their time to load)
 
     async with await repository.open_disk(snapshot, task.entry.key) as stored, task.target() as target:
-        disk = _Counted(stored)
-        state = CopyProgress(disk.size)
+        state = CopyProgress(stored.size)
 
         def told(progress: RestoreProgress) -> None:
-            state.bytes_read = min(disk.bytes_read, progress.bytes_done)
+            state.bytes_read = min(progress.bytes_read, progress.bytes_done)
             state.bytes_skipped = progress.bytes_done - state.bytes_read
             state.bytes_written = progress.bytes_written
             reporter.progressed(task.job, state)
 
-        reporter.started(task.job, disk.size)
-        result = await restore(disk, target, progress=told)
+        reporter.started(task.job, stored.size)
+        result = await restore(stored, target, progress=told)
     skipped = result.size - result.bytes_read
     return CopyResult(result.size, result.bytes_read, result.bytes_written, skipped, result.seconds)
-
-
-class _Counted:
-    """A disk that counts what was read of it."""
-
-    def __init__(self, disk: SnapshotDisk) -> None:
-        self.bytes_read = 0
-        self.size = disk.size
-        self._disk = disk
-
-    async def readinto_at(self, offset: int, buffer: Buffer) -> int:
-        count = await self._disk.readinto_at(offset, buffer)
-        self.bytes_read += count
-        return count
-
-    def allocated_blocks(self, start: int = 0, length: int | None = None) -> AsyncIterator[Block]:
-        return self._disk.allocated_blocks(start, length)

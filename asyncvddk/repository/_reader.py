@@ -6,7 +6,7 @@ import asyncio
 from collections import OrderedDict
 from functools import partial
 from itertools import pairwise
-from typing import TYPE_CHECKING, Final, Self
+from typing import TYPE_CHECKING, Any, Final, Self, TypeVar
 
 import numpy as np
 
@@ -18,16 +18,17 @@ from asyncvddk.repository.format._ids import ID_SIZE
 from asyncvddk.repository.format._index import merged, stored_pages
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Iterator
+    from collections.abc import AsyncIterator, Callable, Iterator
     from types import TracebackType
 
-    import anyio
     from typing_extensions import Buffer
 
     from asyncvddk.repository.format._ids import Rows
     from asyncvddk.repository.format._index import Grid, Root
     from asyncvddk.repository.format._manifests import DiskEntry
     from asyncvddk.repository.store._vault import Vault
+
+T = TypeVar("T")
 
 CACHE_SIZE: Final = 64 << 20
 """Bytes of chunks that an open disk keeps."""
@@ -46,18 +47,15 @@ class SnapshotDisk:
     cache (``cache_size``) and the chunks of the reads under way.
     """
 
-    def __init__(
-        self, vault: Vault, entry: DiskEntry, root: Root, limiter: anyio.CapacityLimiter, cache_size: int
-    ) -> None:
+    def __init__(self, vault: Vault, entry: DiskEntry, root: Root, cache_size: int) -> None:
         """Open; the index is read when it is needed."""
         self._vault = vault
         self._entry = entry
         self._root = root
-        self._limiter = limiter
         self._most = max(1, cache_size // root.grid.chunk_size)
         self._cache: OrderedDict[int, Buffer] = OrderedDict()
         self._running: dict[int, asyncio.Task[Buffer]] = {}
-        self._filling: set[asyncio.Task[None]] = set()
+        self._under_way: set[asyncio.Task[Any]] = set()
         self._pages: OrderedDict[int, Rows] = OrderedDict()
         self._next = -1
         self._closed = False
@@ -84,8 +82,28 @@ class SnapshotDisk:
 
     @property
     def local(self) -> bool:
-        """True if the repository is a local folder: then ``fill`` waits for nothing but the processor."""
+        """True if the repository is a folder: then several reads at once gain nothing but processors."""
         return self._vault.store.local
+
+    @property
+    def threads(self) -> int:
+        """Threads of the repository, which all its disks share."""
+        return self._vault.threads
+
+    async def in_thread(self, call: Callable[[], T]) -> T:
+        """Return what ``call`` returns, from one of the repository's threads, where ``fill`` and ``chunk`` may be used.
+
+        ``aclose`` waits for it. Cancelled: once it has begun, its end is waited for.
+        """
+        [result] = await _threads.all_of([self._begun(call)])
+        return result
+
+    def _begun(self, call: Callable[[], T]) -> asyncio.Task[T]:
+        """Return a task that has a thread make a call; ``aclose`` waits for it."""
+        task = asyncio.create_task(_threads.run_in(self._vault.pool, call))
+        self._under_way.add(task)
+        task.add_done_callback(self._under_way.discard)
+        return task
 
     def chunk(self, number: int) -> Buffer:
         """Return chunk ``number``, checked. Blocks, for threads; keeps nothing.
@@ -95,7 +113,8 @@ class SnapshotDisk:
         self._check_open("chunk")
         self.grid.check(number)
         data = bytearray(self.grid.length(number))
-        self._fill_chunk(number, memoryview(data))
+        with memoryview(data) as view:
+            self._fill_chunk(number, view)
         return data
 
     def fill(self, offset: int, view: memoryview) -> None:
@@ -107,11 +126,11 @@ class SnapshotDisk:
         size = self.grid.chunk_size
         for number in range(offset // size, -(-(offset + len(view)) // size)):
             start, length = number * size - offset, self.grid.length(number)
-            if start >= 0 and start + length <= len(view):
-                self._fill_chunk(number, view[start : start + length])
-            else:
-                part = memoryview(self.chunk(number))[max(0, -start) : len(view) - start]
-                view[max(0, start) : max(0, start) + len(part)] = part
+            with view[max(0, start) : start + length] as part:  # what an error keeps alive holds no buffer any more
+                if len(part) == length:
+                    self._fill_chunk(number, part)
+                else:
+                    part[:] = memoryview(self.chunk(number))[max(0, -start) : max(0, -start) + len(part)]
 
     def _fill_chunk(self, number: int, target: memoryview) -> None:
         """Write a chunk to ``target``, which has its length."""
@@ -160,19 +179,12 @@ class SnapshotDisk:
         first, end = offset // size, -(-(offset + len(view)) // size)
         step = -(-(end - first) // self._vault.threads)
         cuts = [max(0, start * size - offset) for start in range(first, end, step)]
-        parts = [
-            asyncio.create_task(
-                _threads.run(partial(self.fill, offset + start, view[start:stop]), limiter=self._limiter)
-            )
-            for start, stop in pairwise([*cuts, len(view)])
-        ]
-        for part in parts:
-            self._filling.add(part)
-            part.add_done_callback(self._filling.discard)
-        results = await asyncio.gather(*parts, return_exceptions=True)  # all: their threads write to the buffer
-        for result in results:
-            if isinstance(result, BaseException):
-                raise result
+
+        def fill(start: int, stop: int) -> None:
+            with view[start:stop] as part:
+                self.fill(offset + start, part)
+
+        await _threads.all_of([self._begun(partial(fill, *cut)) for cut in pairwise([*cuts, len(view)])])
 
     async def _pieces(self, offset: int, length: int) -> list[memoryview]:
         """Return the parts of chunks that make up a range; fetch those that follow when reads are in sequence."""
@@ -208,8 +220,7 @@ class SnapshotDisk:
     def _start(self, number: int) -> asyncio.Task[Buffer]:
         task = self._running.get(number)
         if task is None:
-            call = partial(self.chunk, number)
-            task = self._running[number] = asyncio.create_task(_threads.run(call, limiter=self._limiter))
+            task = self._running[number] = self._begun(partial(self.chunk, number))
             task.add_done_callback(partial(self._ended, number))
         return task
 
@@ -241,7 +252,7 @@ class SnapshotDisk:
         blocks = (
             self._blocks(start // self.grid.chunk_size, -(-end // self.grid.chunk_size)) if start < end else iter(())
         )
-        while (block := await _threads.run(partial(next, blocks, None), limiter=self._limiter)) is not None:
+        while (block := await self.in_thread(partial(next, blocks, None))) is not None:
             first = max(block.offset, start)
             yield Block(first, min(block.end, end) - first)
 
@@ -275,8 +286,8 @@ class SnapshotDisk:
     async def aclose(self) -> None:
         """Close: wait for reads under way, drop the cache. A second time does nothing."""
         self._closed = True
-        while under_way := [*self._running.values(), *self._filling]:
-            await asyncio.wait(under_way)
+        while self._under_way:
+            await asyncio.wait(list(self._under_way))
         self._cache.clear()
 
     async def __aenter__(self) -> Self:

@@ -11,8 +11,6 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, Self
 
-import anyio
-
 from asyncvddk._secret import Secret
 from asyncvddk.errors import ClosedError
 from asyncvddk.repository import _benchmark, _opening, _snapshots, _stats, _threads
@@ -72,7 +70,6 @@ class Repository:
         """Use ``open``."""
         self._vault = vault
         self._known = known
-        self._limiter = anyio.CapacityLimiter(vault.threads)
         self._closed = False
 
     @classmethod
@@ -272,7 +269,7 @@ class Repository:
         """
         entry = snapshot.disk(key)
         root = await self._run("open_disk", partial(self._vault.get_root, entry.root))
-        return SnapshotDisk(self._vault, entry, root, self._limiter, cache_size)
+        return SnapshotDisk(self._vault, entry, root, cache_size)
 
     async def blob(self, identifier: bytes) -> bytes:
         """Return a blob, as the configuration that a snapshot names. Raises DamagedError, ObjectMissingError."""

@@ -5,10 +5,13 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import contextvars
+import threading
 from typing import TYPE_CHECKING, TypeVar
 
 import anyio
 import anyio.to_thread
+
+from asyncvddk.native import _memory
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection
@@ -52,7 +55,24 @@ async def run_in(pool: ThreadPoolExecutor, call: Callable[[], T]) -> T:
         future.cancel()
         await _ended(task)
         raise
-    return task.result()
+    task.exception()  # noted; asyncio makes a new TimeoutError of one, so the original is raised
+    return future.result()
+
+
+async def all_of(tasks: Collection[asyncio.Task[T]]) -> list[T]:
+    """Return the results of tasks, or raise the first error when all have ended.
+
+    Cancelled: so are they, and waited for. (In a cancelled scope of anyio's, ``gather`` would keep the loop turning.)
+    """
+    try:
+        await asyncio.wait(tasks)
+    except asyncio.CancelledError:
+        await stopped(tasks)
+        raise
+    for task in tasks:
+        if not task.cancelled():
+            task.exception()  # noted: only the first is raised
+    return [task.result() for task in tasks]
 
 
 async def stopped(tasks: Collection[asyncio.Task[T]]) -> None:
@@ -71,3 +91,11 @@ async def _ended(task: asyncio.Future[T]) -> None:
                 await asyncio.wait([task])
     if not task.cancelled():
         task.exception()  # noted: nobody else asks for it
+
+
+class Scratch(threading.local):
+    """Memory of its own for each thread, always the same, whose content is undefined; freed with this object."""
+
+    def __init__(self, size: int) -> None:
+        """Take ``size`` bytes; called in each thread that asks for them."""
+        self.memory = _memory.new_pages(size)

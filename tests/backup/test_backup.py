@@ -359,6 +359,25 @@ async def test_buffers_are_used_again() -> None:
         assert third is not first
 
 
+async def test_buffers_of_other_sizes_do_not_add_up() -> None:
+    """Free ones go when there would be more than the limit; within it they stay."""
+    buffers = Buffers(limit=16384)
+    async with buffers.lend(4096):
+        pass
+    async with buffers.lend(12288):
+        assert held(buffers) == [4096]
+    async with buffers.lend(8192):
+        assert held(buffers) == []
+    async with buffers.lend(8192), buffers.lend(8192):
+        pass
+    assert held(buffers) == [8192, 8192]
+
+
+def held(buffers: Buffers) -> list[int]:
+    """Return the sizes of the buffers that nobody uses."""
+    return [len(buffer) for free in buffers._free.values() for buffer in free]
+
+
 class Notes:
     """An observer that notes."""
 

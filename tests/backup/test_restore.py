@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator
     from pathlib import Path
 
+    from asyncvddk.backup import RestoreProgress
     from asyncvddk.repository import SnapshotDisk
 
 CHANCE = random.Random(3)
@@ -169,6 +170,32 @@ async def test_a_cancelled_restore_leaves_no_file(tmp_path: Path) -> None:
     with pytest.raises(asyncio.CancelledError):
         await task
     assert list(tmp_path.iterdir()) == []
+
+
+async def test_progress_of_a_restore_never_runs_ahead(tmp_path: Path) -> None:
+    """The first piece ends last: until then only what lies in front of it is done, holes included."""
+    data = bytearray(28 << 20)
+    first, others = 5 << 20, [(13 << 20), (17 << 20), (25 << 20)]
+    for place in (first, *others):
+        data[place] = 1
+    late = asyncio.Event()
+    told: list[tuple[int, int]] = []
+
+    async def wait(block: Block) -> None:
+        if block.offset == first:
+            await late.wait()
+
+    def tell(progress: RestoreProgress) -> None:
+        told.append((progress.bytes_done, progress.bytes_read))
+        if len(told) == len(others):
+            late.set()
+
+    disk = MemoryDisk(data, allocated=[Block(place, 4096) for place in (first, *others)], before_read=wait)
+    async with RawTarget(tmp_path / "b.img", disk.size) as target:
+        await restore(disk, target, progress=tell)
+    assert told[:3] == [(first, 4096), (first, 8192), (first, 12288)]
+    assert told[3:] == [(others[-1] + 4096, 16384), (disk.size, 16384)]
+    assert (tmp_path / "b.img").read_bytes() == data
 
 
 async def test_two_disks_differ_where_they_do() -> None:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from asyncvddk.backup import BackupFailedError, RawTarget, StreamTarget, backup, compare, raw_disk, restore
+from asyncvddk.backup._pieces import pieces_for
 from asyncvddk.backup._workers import Workers
 from asyncvddk.repository import Repository
 from tests.backup.fakes import MemoryDisk
@@ -53,12 +54,11 @@ async def test_threads_end_with_their_last_user() -> None:
         assert workers_alive() == []
 
 
-async def test_a_piece_has_whole_chunks() -> None:
+def test_a_piece_has_whole_chunks() -> None:
     """A chunk that is larger than a piece is one."""
     for local, size in ((True, 4 * MIB), (False, MIB)):
-        workers = Workers(local=local)
         for chunk in (1 << 18, MIB, 4 * MIB, 8 * MIB):
-            assert workers.piece_size(chunk) == max(chunk, size)
+            assert pieces_for(chunk, local=local).size == max(chunk, size)
 
 
 class Crowd:
@@ -98,6 +98,43 @@ async def test_a_store_behind_a_network_gets_many_requests_at_once(tmp_path: Pat
                 await restore(stored, StreamTarget(out.fileno()))
     assert (tmp_path / "b.img").read_bytes() == (tmp_path / "c.img").read_bytes() == data
     assert workers_alive() == []
+
+
+async def test_restores_and_comparisons_keep_to_the_threads_of_the_repository(tmp_path: Path) -> None:
+    """However many there are at once."""
+    data = bytearray(CHANCE.randbytes(20 * MIB))
+    store = DictStore(local=False)
+    await Repository.init(store, password=None, chunk_size=MIB)
+    async with Repository.open(store, password=None, cache="") as repository:
+        snapshot = await backup(repository, [MemoryDisk(data).disk("a")], source="vm")
+    lock, both = threading.Lock(), threading.Barrier(2)
+    at_once, most = 0, 0
+
+    def before(operation: str, name: str) -> None:
+        nonlocal at_once, most
+        if operation != "get" or not name.startswith("chunks/"):
+            return
+        with lock:
+            at_once += 1
+            most = max(most, at_once)
+        both.wait(60)
+        with lock:
+            at_once -= 1
+
+    async def restored(number: int) -> None:
+        async with await repository.open_disk(snapshot, "a") as disk:
+            async with RawTarget(tmp_path / f"{number}.img", disk.size) as target:
+                await restore(disk, target)
+            with (tmp_path / f"{number}.out").open("wb") as out:
+                await restore(disk, StreamTarget(out.fileno()))
+            assert await compare(disk, MemoryDisk(data)) == []
+
+    async with Repository.open(store, password=None, cache="", threads=2) as repository:
+        store.before = before
+        await asyncio.gather(*(restored(number) for number in range(3)))
+        store.before = calm
+    assert most == 2
+    assert all(path.read_bytes() == data for path in tmp_path.iterdir())
 
 
 @pytest.mark.parametrize("chunk_size", [1 << 18, 8 * MIB])

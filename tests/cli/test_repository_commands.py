@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from asyncvddk.copy import RawTarget
+from asyncvddk.repository import SnapshotDisk
 from tests.cli.conftest import MIB, TEXT, change, names, spawn
 
 if TYPE_CHECKING:
@@ -341,3 +343,21 @@ def test_wrong_usage_is_one_line(run: Repo, arguments: tuple[str, ...], told: st
     ran = run(*arguments)
     assert ran.status == 2
     assert told in ran.error
+
+
+@pytest.mark.parametrize("to", ["b.img", "b.vmdk", "-"])
+def test_restores_are_made_by_the_threads_of_the_repository(
+    run: Repo, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, to: str
+) -> None:
+    """Not through the interface that others read a backup by, which goes through a cache and the event loop."""
+    image = tmp_path / "a.img"
+    image.write_bytes(TEXT.encode())
+    run.backup(image)
+    monkeypatch.setattr(SnapshotDisk, "readinto_at", None)
+    monkeypatch.setattr(RawTarget, "write", None)
+    ran = run("restore", "latest", "--to", to if to == "-" else tmp_path / to)
+    assert ran.status == 0
+    if to == "-":
+        assert ran.out == TEXT
+    elif to == "b.img":
+        assert (tmp_path / to).read_bytes() == TEXT.encode()

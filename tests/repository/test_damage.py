@@ -221,6 +221,43 @@ async def test_a_cancelled_check_ends_with_the_object_under_way() -> None:
     assert len(read) == 1
 
 
+@pytest.mark.parametrize("first", [min, max])
+async def test_threads_of_a_cancelled_check_read_nothing_afterwards(first: Callable[[list[str]], str]) -> None:
+    """Each is in the middle of several chunks; the check has ended when they have."""
+    store = DictStore(local=True)
+    new_repository(store, chunk_size=SMALL)
+    async with Repository.open(store, password=None, cache="", threads=2) as repository:
+        await back_up(repository, random.Random(5).randbytes(40 * SMALL))
+        loop, scope = asyncio.get_running_loop(), anyio.CancelScope()
+        both, heard, late = threading.Barrier(2), threading.Event(), threading.Event()
+        read: list[str] = []
+        ended: list[str] = []
+
+        def turn(left: int) -> None:
+            if left:
+                loop.call_soon(turn, left - 1)
+            else:
+                late.set()
+
+        def before(operation: str, name: str) -> None:
+            if operation == "get" and name.startswith("chunks/"):
+                read.append(name)
+                if both.wait(60):  # one of the two gets 0
+                    loop.call_soon_threadsafe(scope.cancel)
+                    loop.call_soon_threadsafe(loop.call_soon, heard.set)
+                    loop.call_soon_threadsafe(turn, 10_000)
+                (heard if name == first(read) else late).wait()
+                ended.append(name)
+
+        store.before = before
+        with scope:
+            await repository.verify(2)
+        assert scope.cancelled_caught
+        assert len(read) == len(ended) == 2
+        await asyncio.to_thread(repository._vault.pool.submit(int).result)
+    assert len(read) == 2
+
+
 async def test_a_snapshot_forgotten_during_a_check_is_no_finding() -> None:
     """A check beside a collection says nothing of what is not there any more."""
     store, first, _ = await made(None)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import random
+import threading
 
 import pytest
 
@@ -71,6 +72,47 @@ async def test_any_range_is_what_was_put() -> None:
             await disk.readinto_at(0, b"read-only")
 
 
+async def test_a_buffer_is_the_callers_again_at_once() -> None:
+    """After success and after an error: it can be resized, which no buffer can that somebody looks at."""
+    store, snapshot = await made()
+    async with opened(store) as repository, await repository.open_disk(snapshot, "1") as disk:  # type: ignore[arg-type]
+        buffer = bytearray(5 * SMALL - 3)
+        await disk.readinto_at(SMALL + 1, buffer)
+        buffer.append(1)
+        for name in [name for name in store.objects if name.startswith("chunks/")]:
+            del store.objects[name]
+        with pytest.raises(ObjectMissingError) as caught:
+            await disk.readinto_at(SMALL + 1, buffer)
+        buffer.append(1)
+        assert caught.value.__notes__
+
+
+async def test_closing_waits_for_threads_that_read() -> None:
+    """They use the store and the keys."""
+    store, snapshot = await made()
+    async with opened(store) as repository:
+        disk = await repository.open_disk(snapshot, "1")  # type: ignore[arg-type]
+        began, may_end = threading.Event(), threading.Event()
+
+        def wait(operation: str, name: str) -> None:
+            if operation == "get" and name.startswith("chunks/"):
+                began.set()
+                may_end.wait()
+
+        store.before = wait
+        memory = memoryview(bytearray(SMALL))
+        reading = asyncio.create_task(disk.in_thread(lambda: disk.fill(0, memory)))
+        await asyncio.to_thread(began.wait)
+        closing = asyncio.create_task(disk.aclose())
+        for _ in range(10):
+            await asyncio.sleep(0)
+        assert not closing.done()
+        may_end.set()
+        await closing
+        assert reading.done()
+        assert memory == DATA[:SMALL]
+
+
 async def test_allocated_blocks_are_the_chunks_that_are_not_zero() -> None:
     """They ascend, touch nobody, and are cut to the range asked for."""
     store, snapshot = await made()
@@ -119,7 +161,8 @@ async def test_reading_in_sequence_fetches_ahead() -> None:
         reads = chunk_reads(store)
         await disk.read_at(3 * SMALL, SMALL)
         await disk.read_at(4 * SMALL, SMALL)
-        await asyncio.wait(list(disk._running.values()))
+        while disk._running:
+            await asyncio.wait(list(disk._running.values()))
         assert len(reads) == 3  # chunk 6, too: of the four ahead the only one that is not zero
 
 

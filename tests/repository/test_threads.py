@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
@@ -86,6 +87,75 @@ async def test_of_a_pool_only_the_call_that_has_begun_is_waited_for(how: str) ->
         assert task.cancelled() == (how == "task")
         assert ran == [0]
         assert await _threads.run_in(pool, partial(call, 3)) == 3
+
+
+async def test_errors_arrive_as_they_were_raised() -> None:
+    """A time limit that the system tells of keeps file and notes, also as one of several tasks."""
+
+    def call() -> None:
+        error = OSError(errno.ETIMEDOUT, "no answer", "/mnt/nfs/a.img")
+        error.add_note("a note")
+        raise error
+
+    with ThreadPoolExecutor(1) as pool:
+        for run in (partial(_threads.run_in, pool, call), partial(_threads.run, call)):
+            with pytest.raises(TimeoutError) as caught:
+                await _threads.all_of([asyncio.create_task(run())])
+            assert caught.value.filename == "/mnt/nfs/a.img"
+            assert caught.value.__notes__ == ["a note"]
+
+
+async def test_of_many_tasks_the_first_error_comes_when_all_have_ended() -> None:
+    """Until then they may use what is the caller's."""
+    ended: list[int] = []
+
+    async def work(number: int) -> int:
+        for _ in range(number):
+            await asyncio.sleep(0)
+        ended.append(number)
+        if number % 2:
+            raise ValueError(number)
+        return number
+
+    assert await _threads.all_of([asyncio.create_task(work(number)) for number in (4, 2)]) == [4, 2]
+    with pytest.raises(ValueError, match="3"):
+        await _threads.all_of([asyncio.create_task(work(number)) for number in (6, 3, 1)])
+    assert ended == [2, 4, 1, 3, 6]
+
+
+@pytest.mark.parametrize("how", ["scope", "task"])
+async def test_who_waits_for_tasks_and_is_cancelled_takes_them_along(how: str) -> None:
+    """And waits until the last one has ended."""
+    began, may_end = asyncio.Event(), asyncio.Event()
+    ended: list[int] = []
+
+    async def work(number: int) -> None:
+        try:
+            began.set()
+            await asyncio.Event().wait()
+        finally:
+            with anyio.CancelScope(shield=True):
+                await may_end.wait()
+            ended.append(number)
+
+    async def wait() -> None:
+        with scope:
+            await _threads.all_of([asyncio.create_task(work(number)) for number in (1, 2)])
+
+    scope = anyio.CancelScope()
+    task = asyncio.create_task(wait())
+    await began.wait()
+    if how == "scope":
+        scope.cancel()
+    else:
+        task.cancel()
+    for _ in range(10):
+        await asyncio.sleep(0)
+    assert not task.done()
+    may_end.set()
+    await asyncio.wait([task])
+    assert ended == [1, 2]
+    assert task.cancelled() == (how == "task")
 
 
 async def test_tasks_that_are_stopped_have_ended() -> None:

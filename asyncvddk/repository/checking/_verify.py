@@ -7,13 +7,14 @@ and compares its checksum, which needs no key; level 2 decodes every object and 
 from __future__ import annotations
 
 import time
+from contextlib import closing
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
-from asyncvddk.repository import _snapshots
+from asyncvddk.repository import _snapshots, _threads
 from asyncvddk.repository.checking._damage import MISSING, Damage, Finding
 from asyncvddk.repository.collection._marks import read_snapshot
 from asyncvddk.repository.errors import DamagedError, ObjectMissingError
@@ -34,8 +35,10 @@ if TYPE_CHECKING:
 
 LEVELS: Final = range(3)
 _TELL_EVERY_S: Final = 0.1
-_AT_ONCE: Final = 8
-"""Chunks of a local store that a thread checks before it answers."""
+_AT_ONCE: Final = 8 << 20
+"""Bytes of a local store's chunks that a thread checks before it answers."""
+_SHARES: Final = 4
+"""Answers of each thread at least, so that all have something to do."""
 _EMPTY: Final = ("/sweep", "/beat-", "/ack-")
 _BY_CHUNK: Final = (f"{_layout.CHUNKS}/", f"{_layout.QUARANTINE}/", "probe/")
 
@@ -116,23 +119,26 @@ class _Check:
 
     def chunks(self, vault: Vault, ids: Rows, *, decode: bool) -> None:
         """Check chunks, several at once."""
-        step = _AT_ONCE if vault.store.local else 1
+        most = _AT_ONCE // vault.config.chunk_size if vault.store.local else 1
+        step = max(1, min(most, len(ids) // (_SHARES * vault.threads)))
         parts = (ids[start : start + step] for start in range(0, len(ids), step))
-        for sizes in vault.map(partial(self._chunks, vault, decode), parts):
-            for size in sizes:
-                self._count(size)
+        scratch = _threads.Scratch(vault.config.chunk_size) if decode else None
+        with closing(vault.map(partial(self._chunks, vault, scratch), parts)) as answers:
+            for sizes in answers:
+                for size in sizes:
+                    self._count(size)
 
-    def _chunks(self, vault: Vault, decode: bool, ids: Rows) -> list[int | None]:  # noqa: FBT001
-        return [self._chunk(vault, decode, row.tobytes()) for row in ids]
+    def _chunks(self, vault: Vault, scratch: _threads.Scratch | None, ids: Rows) -> list[int | None]:
+        return [self._chunk(vault, scratch, row.tobytes()) for row in ids if not self._stopped()]
 
-    def _chunk(self, vault: Vault, decode: bool, identifier: bytes) -> int | None:  # noqa: FBT001
-        return self.damage.attempt(_layout.chunk(identifier), partial(self._read_chunk, vault, decode, identifier))
+    def _chunk(self, vault: Vault, scratch: _threads.Scratch | None, identifier: bytes) -> int | None:
+        return self.damage.attempt(_layout.chunk(identifier), partial(self._read_chunk, vault, scratch, identifier))
 
-    def _read_chunk(self, vault: Vault, decode: bool, identifier: bytes) -> int:  # noqa: FBT001
+    def _read_chunk(self, vault: Vault, scratch: _threads.Scratch | None, identifier: bytes) -> int:
         data = self.store.get(_layout.chunk(identifier))
         check_stored(_layout.chunk(identifier), data)
-        if decode:
-            vault.check_chunk(identifier, data)
+        if scratch:
+            vault.check_chunk(identifier, data, scratch.memory)
         return memoryview(data).nbytes
 
     def _count(self, size: int | None) -> None:
@@ -251,7 +257,7 @@ def _is_whole(vault: Vault, name: str, identifier: bytes, stored: Buffer) -> boo
     try:
         check_stored(name, stored)
         if name.startswith(f"{_layout.CHUNKS}/"):
-            vault.check_chunk(identifier, stored)
+            vault.check_chunk(identifier, stored, memoryview(bytearray(vault.config.chunk_size)))
         else:
             vault.open_meta(kind_of(name, stored), identifier, stored)
     except DamagedError:

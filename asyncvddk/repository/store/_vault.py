@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Final, TypeVar
 
 import numpy as np
 
-from asyncvddk.native import _memory
 from asyncvddk.repository.errors import DamagedError
 from asyncvddk.repository.format import _layout
 from asyncvddk.repository.format._crypto import Kind
@@ -19,7 +18,7 @@ from asyncvddk.repository.format._index import ZERO_ID, Root, page_rows, read_id
 from asyncvddk.repository.format._manifests import pack, unpack
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Callable, Generator, Iterable
     from concurrent.futures import Future
 
     import msgspec
@@ -44,20 +43,6 @@ _AHEAD: Final = 4
 """Calls in flight for each thread."""
 
 
-class _Own(threading.local):
-    """What each thread has for itself."""
-
-    pooled = False
-    """True in threads of the vault's pool."""
-    _scratch: memoryview | None = None
-
-    def scratch(self, size: int) -> memoryview:
-        """Return memory, always the same; the size is the first one that was asked for."""
-        if self._scratch is None:
-            self._scratch = _memory.new_pages(size)
-        return self._scratch
-
-
 class Vault:
     """One open repository, below its public object."""
 
@@ -78,39 +63,41 @@ class Vault:
         self.clock = clock
         self.pause = pause
         self.threads = threads or (os.cpu_count() or 1 if store.local else 32)
-        self._own = _Own()
-        self._pool = ThreadPoolExecutor(self.threads, "repository", self._enter) if self.threads > 1 else None
+        self._inside = threading.local()
+        self.pool = ThreadPoolExecutor(self.threads, "repository", self._enter)
+        """All requests for reading are made by its threads."""
 
     def _enter(self) -> None:
         """Mark a thread of the pool."""
-        self._own.pooled = True
+        self._inside.pool = True
 
     def close(self) -> None:
         """End the threads, forget the keys, close the store."""
-        if self._pool:
-            self._pool.shutdown()
+        self.pool.shutdown()
         self.keys.wipe()
         self.store.close()
 
-    def map(self, call: Callable[[T], R], items: Iterable[T]) -> Iterator[R]:
+    def map(self, call: Callable[[T], R], items: Iterable[T]) -> Generator[R]:
         """Return the results of ``call``, in order; several at once, and never more in memory than a few per thread.
 
-        Within such a call one at a time: threads that wait for threads of the same pool would wait for ever.
+        Within such a call one at a time: threads that wait for threads of the same pool would wait for ever. Whoever
+        leaves early closes it: then those under way are waited for.
         """
-        if self._pool is None or self._own.pooled:
+        if self.threads == 1 or getattr(self._inside, "pool", False):
             yield from map(call, items)
             return
         futures: deque[Future[R]] = deque()
         try:
             for item in items:
-                futures.append(self._pool.submit(call, item))
+                futures.append(self.pool.submit(call, item))
                 if len(futures) >= _AHEAD * self.threads:
                     yield futures.popleft().result()
             while futures:
                 yield futures.popleft().result()
         finally:
             for future in futures:
-                future.cancel()
+                if not future.cancel():
+                    future.exception()  # it is waited for
 
     # Chunks
 
@@ -131,9 +118,9 @@ class Vault:
         if length != len(target):
             raise DamagedError(name, f"has {length} bytes where {len(target)} belong")
 
-    def check_chunk(self, identifier: bytes, stored: Buffer) -> None:
-        """Raise DamagedError unless a chunk's object holds what its id says."""
-        self._open_chunk(identifier, stored, self._own.scratch(self.config.chunk_size))
+    def check_chunk(self, identifier: bytes, stored: Buffer, scratch: memoryview) -> None:
+        """Raise DamagedError unless a chunk's object holds what its id says; ``scratch`` has room for any chunk."""
+        self._open_chunk(identifier, stored, scratch)
 
     def _open_chunk(self, identifier: bytes, stored: Buffer, target: memoryview) -> int:
         """Write what a chunk's object holds, checked against its id, to ``target``; return its length."""
