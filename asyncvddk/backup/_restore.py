@@ -13,6 +13,7 @@ from asyncvddk.backup._pieces import cut, cut_up, pieces_of, read
 from asyncvddk.backup._pipeline import first_of
 from asyncvddk.backup._targets import WholeTarget
 from asyncvddk.copy import RawTarget
+from asyncvddk.copy._order import Order
 from asyncvddk.models import Block
 from asyncvddk.native import _memory
 from asyncvddk.repository import SnapshotDisk, _threads
@@ -103,10 +104,7 @@ class _Restore:
         self._progress = progress
         self._blocks = cut_up(disk, span, self.pieces.size, holes=isinstance(target, WholeTarget))
         self._turn = anyio.Lock()
-        self._ordered = isinstance(target, WholeTarget) and target.ordered
-        self._last = anyio.Event()
-        """Set when the piece taken last may be followed by the next, if they have an order."""
-        self._last.set()
+        self._order = Order(target)
         self._start = self._end = span.offset
         self._under_way: set[int] = set()
 
@@ -128,16 +126,13 @@ class _Restore:
         while True:
             async with self._turn:
                 piece = await self._next()
-                before, self._last = self._last, anyio.Event()
-                written_here = self._last
+                turn = self._order.turn()
             if piece is None:
                 break
             data = memory[: piece.length]
             await read(self._disk, piece.offset, data)
-            if self._ordered:
-                await before.wait()
-            written = await self._target.write(piece.offset, data)
-            written_here.set()
+            async with turn:
+                written = await self._target.write(piece.offset, data)
             self._done(piece, written)
 
     async def _thread_lane(self, disk: SnapshotDisk, target: RawTarget, scratch: _threads.Scratch) -> None:

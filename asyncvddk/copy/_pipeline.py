@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import anyio
 
+from asyncvddk.copy._order import Order
 from asyncvddk.copy._plan import ReadPlan
 from asyncvddk.native import _memory
 
@@ -101,14 +102,17 @@ class _Copy:
         self._blocks = disk.allocated_blocks()
         self._reads: Iterator[Block] = iter(())
         self._turn = anyio.Lock()
+        self._order = Order(target)
 
     async def lane(self) -> None:
         """Take the next read until none is left."""
         buffer = _memory.new_pages(min(self._plan.chunk_size, self._disk.size))
         while (read := await self._next_read()) is not None:
+            turn = self._order.turn()
             chunk = buffer[: read.length]
             await self._disk.readinto_at(read.offset, chunk)
-            written = await self._target.write(read.offset, chunk)
+            async with turn:
+                written = await self._target.write(read.offset, chunk)
             self.state.bytes_read += read.length
             self.state.bytes_written += written
             if self._progress is not None:

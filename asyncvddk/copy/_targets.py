@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Protocol, Self
 from asyncvddk.copy import _places
 from asyncvddk.copy._plan import GRANULE
 from asyncvddk.errors import NativeError, VddkError
-from asyncvddk.models import OpenFlags
+from asyncvddk.models import DiskType, OpenFlags
 from asyncvddk.native import _core, _memory
 from asyncvddk.threads._worker import Worker
 
@@ -28,7 +28,10 @@ VMDK_GRANULE = 65536
 
 
 class Target(Protocol):
-    """What ``copy_disk`` writes to; reads as zeros wherever nothing was written."""
+    """What ``copy_disk`` writes to; reads as zeros wherever nothing was written.
+
+    With an attribute ``ordered`` that is true it is written from front to back, one piece after the other.
+    """
 
     async def write(self, offset: int, data: memoryview) -> int:
         """Write the parts of ``data`` that are not zero and return how many bytes that were.
@@ -138,6 +141,11 @@ class VmdkTarget:
         connection = await self._open.enter_async_context(self._vddk.connect())
         await connection.create(inner, self.params)
         return await self._open.enter_async_context(connection.open(inner, flags=OpenFlags.NONE))
+
+    @property
+    def ordered(self) -> bool:
+        """True for a streamOptimized disk: it is written from front to back."""
+        return self.params.disk_type is DiskType.STREAM_OPTIMIZED
 
     async def write(self, offset: int, data: memoryview) -> int:
         """As ``Target.write``; in whole grains. Raises DiskFullError, another NativeError by code."""

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import anyio
 import pytest
 
-from asyncvddk import CreateParams, Vddk
+from asyncvddk import CreateParams, DiskType, Vddk
 from asyncvddk.backup import (
     DiskTarget,
     RawImage,
@@ -94,6 +94,31 @@ async def test_a_vmdk_of_qemu_img_comes_back_as_a_vmdk(tmp_path: Path) -> None:
         async with vddk.open_disk(str(tmp_path / "b.vmdk")) as back:
             assert await compare(disk, back) == []
     assert b"identical" in await qemu_img(tmp_path, "compare", "a.img", "b.vmdk")
+
+
+async def test_a_stream_optimized_disk_is_written_from_front_to_back(tmp_path: Path) -> None:
+    """Also if its first data come last, and holes lie in between that are larger than what the engine holds back."""
+    data = bytearray(400 << 20)
+    places = [0, 100 << 20, 200 << 20, 300 << 20]
+    for place in places:
+        data[place : place + 65536] = CHANCE.randbytes(65536)
+    others = set(places[1:])
+    all_others = asyncio.Event()
+
+    async def wait(block: Block) -> None:
+        others.discard(block.offset)
+        if not others:
+            all_others.set()
+        if not block.offset:
+            await all_others.wait()
+
+    disk = MemoryDisk(data, allocated=[Block(place, 65536) for place in places], before_read=wait)
+    params = CreateParams(size=disk.size, disk_type=DiskType.STREAM_OPTIMIZED)
+    async with Vddk() as vddk:
+        async with VmdkTarget(vddk, tmp_path / "s.vmdk", params) as target:
+            await restore(disk, target)
+        async with vddk.open_disk(str(tmp_path / "s.vmdk")) as back:
+            assert await compare(MemoryDisk(data), back) == []
 
 
 async def test_an_existing_disk_gets_only_what_differs_and_zeros_too(tmp_path: Path) -> None:

@@ -51,6 +51,30 @@ async def test_all_lanes_are_used() -> None:
     assert source.most_in_flight == 4
 
 
+@pytest.mark.parametrize("ordered", [True, False])
+async def test_a_target_that_needs_it_is_written_from_front_to_back(*, ordered: bool) -> None:
+    """Although the pieces are read in any order; others take them as they come."""
+    content = random.Random(2).randbytes(CHUNK * 16)
+    places: list[int] = []
+
+    class Disk(MemoryDisk):
+        async def readinto_at(self, offset: int, buffer: memoryview) -> int:
+            for _ in range(40 - 30 * (offset // CHUNK % 4 > 0)):  # every fourth takes longer than the others
+                await asyncio.sleep(0)
+            return await super().readinto_at(offset, buffer)
+
+    class Target(MemoryTarget):
+        async def write(self, offset: int, data: memoryview) -> int:
+            places.append(offset)
+            return await super().write(offset, data)
+
+    target = Target(len(content))
+    target.ordered = ordered  # type: ignore[attr-defined]
+    await copy_disk(Disk(content, [Block(0, len(content))]).as_disk, target, chunk_size=CHUNK, in_flight=4)
+    assert (places == sorted(places)) is ordered
+    assert target.content == content
+
+
 async def test_every_written_byte_is_counted_whatever_the_lanes_do() -> None:
     """Counters survive that several lanes wait between reading and adding."""
     content = random.Random(1).randbytes(CHUNK * 64)
