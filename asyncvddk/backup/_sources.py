@@ -109,27 +109,48 @@ def find_disks(vddk: Vddk, paths: Iterable[str | os.PathLike[str]]) -> list[Back
     VMDK is one, others are raw. The key of a disk is its path as given: back up with the same paths from the same
     folder, or with absolute ones.
 
-    Opens no disk: a file that is missing or unreadable is told when it is opened. Raises OSError for a folder without a
+    Opens no disk: a file that is missing or unreadable is told when it is opened; a folder that cannot be searched is a
+    disk whose opening fails. Raises OSError for a folder without a
     disk, ValueError for no disk at all.
     """
     found: dict[str, Path] = {}
+    unreadable: dict[str, OSError] = {}
     for path in map(Path, paths):
-        files = _in_folder(path) if path.is_dir() else [path]
+        files = _in_folder(path, unreadable) if path.is_dir() else [path]
         found |= {str(file): file for file in files}
-    if not found:
+    if not found and not unreadable:
         raise ValueError("no disk to back up")
     extents = set(extents_among(list(found.values())))
-    return [_disk(vddk, key, path) for key, path in found.items() if path not in extents]
+    disks = [_disk(vddk, key, path) for key, path in found.items() if path not in extents]
+    return disks + [_unreadable(key, error) for key, error in unreadable.items()]
 
 
-def _in_folder(folder: Path) -> list[Path]:
-    """Return the disks below a folder, by name; FileNotFoundError if there is none."""
+def _in_folder(folder: Path, unreadable: dict[str, OSError]) -> list[Path]:
+    """Return the disks below a folder, by name, and note folders that cannot be searched.
+
+    Raises FileNotFoundError if there is neither.
+    """
     wanted = {".vmdk", *RAW_SUFFIXES}
-    files = sorted(path for path in folder.rglob("*") if path.suffix.lower() in wanted and path.is_file())
-    files = [path for path in files if not any(part.startswith(".") for part in path.relative_to(folder).parts)]
-    if not files:
+    before = len(unreadable)
+    found: list[Path] = []
+    for place, folders, files in os.walk(folder, onerror=lambda error: unreadable.update({str(error.filename): error})):
+        folders[:] = [name for name in folders if not name.startswith(".")]
+        paths = [Path(place, name) for name in files if not name.startswith(".")]
+        found += [path for path in paths if path.suffix.lower() in wanted and path.is_file()]
+    if not found and len(unreadable) == before:
         raise FileNotFoundError(errno.ENOENT, "no disk (*.vmdk, *.raw, *.img) in this folder", str(folder))
-    return files
+    return sorted(found)
+
+
+def _unreadable(key: str, error: OSError) -> BackupDisk:
+    """Return what stands for the disks of a folder that cannot be searched: opening it fails."""
+
+    @asynccontextmanager
+    async def opened() -> AsyncIterator[ReadableDisk]:
+        raise OSError(error.errno, error.strerror, key)
+        yield
+
+    return BackupDisk(key=key, name=Path(key).name, opened=opened)
 
 
 def _disk(vddk: Vddk, key: str, path: Path) -> BackupDisk:

@@ -46,6 +46,8 @@ class Place(Common):
     def password(self, *, new: bool = False) -> Secret | None:
         """Return the password from where it is; ``new``: asked twice, and there has to be one or --no-password."""
         if self.no_password:
+            if self.password_file and str(self.password_file) != os.environ.get("ASYNCVDDK_PASSWORD_FILE"):
+                raise CycloptsError(msg="--password-file or --no-password? not both")
             return None
         file = self.password_file or find_repository(self.named()).password_file
         if file is not None:
@@ -60,7 +62,7 @@ class Place(Common):
 
     def named(self) -> str:
         """Return what the user calls the repository. Raises a CycloptsError if that is nothing."""
-        if self.repo is None:
+        if not self.repo:  # an empty name, as of a variable that is not set, would be this folder
             raise CycloptsError(msg="which repository? give --repo or ASYNCVDDK_REPOSITORY")
         return self.repo
 

@@ -72,6 +72,8 @@ def stdout_for_bytes(*, json: bool) -> int:
     """Return the descriptor of stdout. Raises a CycloptsError where a disk's bytes must not go there."""
     if json:
         raise CycloptsError(msg="the disk's bytes go to stdout, so --json has no place there")
+    if sys.stdout is None:
+        raise CycloptsError(msg="stdout is closed: the disk's bytes have nowhere to go")
     if sys.stdout.isatty():
         raise CycloptsError(msg="stdout is a terminal: send the disk's bytes to a file or a pipe")
     sys.stdout.flush()

@@ -6,12 +6,12 @@ from typing import TYPE_CHECKING, Annotated
 
 from asyncvddk.cli import _exit
 from asyncvddk.cli._options import Flag
-from asyncvddk.cli._output import emit
+from asyncvddk.cli._output import emit, say
 from asyncvddk.cli._repository import PLACE, Place, run_with_repository, table, when
 from asyncvddk.cli._text import format_size
 
 if TYPE_CHECKING:
-    from asyncvddk.repository import Repository, Snapshot
+    from asyncvddk.repository import DamagedError, Repository, Snapshot
 
 
 def snapshots(
@@ -22,6 +22,8 @@ def snapshots(
     place: Place = PLACE,
 ) -> int:
     """List the snapshots of a repository, the oldest first.
+
+    Exit status: 1 if some cannot be read; the others are listed.
 
     Parameters
     ----------
@@ -34,7 +36,8 @@ def snapshots(
     """
 
     async def command(repository: Repository) -> int:
-        found = await (repository.trash() if trash else repository.snapshots(source))
+        damaged: dict[str, DamagedError] = {}
+        found = await (repository.trash() if trash else repository.snapshots(source, damaged=damaged))
         found = [one for one in found if source in {None, one.source}]
         if place.json:
             for one in found:
@@ -44,7 +47,11 @@ def snapshots(
             table(head, [row for one in found for row in _disk_rows(one)])
         else:
             table(("SNAPSHOT", "TIME", "SOURCE", "DISKS", "SIZE", "NEW", "TAGS"), map(_row, found))
-        return _exit.DONE
+        for identifier, error in damaged.items():
+            say(f"asyncvddk: {error}; it can only be removed: asyncvddk forget --damaged {identifier}")
+            if place.json:
+                emit("error", type=type(error).__name__, message=str(error), snapshot=identifier)
+        return _exit.FAILED if damaged else _exit.DONE
 
     return run_with_repository(command, place, read_only=True)
 

@@ -162,8 +162,11 @@ def _closing(report: VerifyReport, seconds: float) -> list[str]:
     damaged = report.damaged_snapshots
     hit = f"they hit {count_of(len(damaged), 'snapshot')}: {', '.join(damaged)}" if damaged else "no snapshot is hit"
     lines = [f"DAMAGE found, {objects}; {hit} ({looked})"]
+    manifests = [finding.name for finding in report.findings if finding.name.startswith("snapshots/")]
+    if manifests:
+        lines.append("snapshots that cannot be read are lost; asyncvddk forget --damaged ID removes them")
     if report.quarantined:
         lines.append(f"{count_of(report.quarantined, 'object')} put aside: back up again, to heal what the disks have")
-    else:
+    elif len(manifests) < len(report.findings):
         lines.append("verify --quarantine puts them aside; a backup after that heals what the disks still have")
     return lines

@@ -129,11 +129,15 @@ def _refuse_twins(jobs: list[CopyJob]) -> None:
     for job in jobs:
         place = job.destination.absolute()
         if place in taken:
-            raise ValueError(f"{taken[place].source} and {job.source}: both copies would be {job.destination}")
+            raise ValueError(
+                f"{taken[place].source} and {job.source}: both copies would be {job.destination}: take them one by one"
+            )
         taken[place] = job
     for place, job in taken.items():
         if other := taken.get(_disk_of_extent(place)):
-            raise ValueError(f"{other.source} and {job.source}: both copies would be {job.destination}")
+            raise ValueError(
+                f"{other.source} and {job.source}: both copies would be {job.destination}: take them one by one"
+            )
 
 
 def _refuse_sources_as_destinations(jobs: list[CopyJob]) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import stat
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -42,7 +43,13 @@ def files_of(path: Path) -> list[Path]:
 
 
 def is_vmdk(path: Path) -> bool:
-    """Tell whether a local file begins as a VMDK does: with a descriptor or a sparse header. Raises OSError."""
+    """Tell whether a local file begins as a VMDK does: with a descriptor or a sparse header. Raises OSError.
+
+    A pipe does not, and is not opened: that would wait for somebody who writes.
+    """
+    mode = path.stat().st_mode
+    if stat.S_ISFIFO(mode) or stat.S_ISCHR(mode) or stat.S_ISSOCK(mode):
+        return False
     with path.open("rb") as file:
         return file.read(_SECTOR).startswith((_TEXT_MAGIC, _SPARSE_MAGIC))
 

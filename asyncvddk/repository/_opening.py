@@ -25,19 +25,8 @@ if TYPE_CHECKING:
     from asyncvddk.repository.store._store import Store
 
 
-def make(  # noqa: PLR0913  (each is a choice of its own)
-    store: Store,
-    password: Secret | None,
-    *,
-    chunk_size: int,
-    level: int,
-    cost: Argon2Cost,
-    page_entries: int = PAGE_ENTRIES,
-) -> Config:
-    """Write a new configuration, and the first key slot before it: what opens is complete.
-
-    Raises ValueError, RepositoryExistsError, StoreError.
-    """
+def new_config(password: Secret | None, *, chunk_size: int, level: int, page_entries: int = PAGE_ENTRIES) -> Config:
+    """Return a configuration of a new repository, with an id of its own. Raises ValueError."""
     config = Config(
         id=secrets.token_hex(16),
         created=time.time(),
@@ -49,6 +38,14 @@ def make(  # noqa: PLR0913  (each is a choice of its own)
     config.check()
     if password is not None and not password:
         raise ValueError("the password is empty; give one, or none at all for a repository without encryption")
+    return config
+
+
+def make(store: Store, password: Secret | None, config: Config, cost: Argon2Cost) -> Config:
+    """Write a new configuration, and the first key slot before it: what opens is complete. Return it.
+
+    Raises RepositoryExistsError, StoreError.
+    """
     if store.exists(_layout.CONFIG):
         raise RepositoryExistsError(f"{store.place}: there is a repository already")
     if stray := next(store.list(_layout.KEYS), None):

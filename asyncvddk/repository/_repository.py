@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from asyncvddk.repository._stats import RepositoryStats
     from asyncvddk.repository.checking._verify import VerifyProgress, VerifyReport
     from asyncvddk.repository.collection._gc import GcReport
+    from asyncvddk.repository.errors import DamagedError
     from asyncvddk.repository.format._keyslots import KeySlot
     from asyncvddk.repository.format._manifests import Config, Snapshot
     from asyncvddk.repository.store._store import Store
@@ -94,10 +95,11 @@ class Repository:
         secret = Secret.of(password)
 
         def make() -> Config:
+            config = _opening.new_config(secret, chunk_size=chunk_size, level=level)
             store = _as_store(url, create=True, options=options)
             try:
                 probe(store)
-                return _opening.make(store, secret, chunk_size=chunk_size, level=level, cost=cost or Argon2Cost())
+                return _opening.make(store, secret, config, cost or Argon2Cost())
             finally:
                 if store is not url:
                     store.close()
@@ -222,11 +224,16 @@ class Repository:
             self._vault, self._known, source=source, parent=parent, host=platform.node() if host is None else host
         )
 
-    async def snapshots(self, source: str | None = None) -> list[Snapshot]:
-        """Return the snapshots of a source, or of all, the oldest first. Raises DamagedError."""
+    async def snapshots(
+        self, source: str | None = None, *, damaged: dict[str, DamagedError] | None = None
+    ) -> list[Snapshot]:
+        """Return the snapshots of a source, or of all, the oldest first.
+
+        Those that cannot be read are put into ``damaged``, by id; without it the first of them raises DamagedError.
+        """
 
         def load() -> list[Snapshot]:
-            return _snapshots.load(self._vault, _snapshots.of_source(self._vault, source))
+            return _snapshots.load(self._vault, _snapshots.of_source(self._vault, source), damaged)
 
         return await self._run("snapshots", load)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from asyncvddk.repository.collection._marks import read_snapshot
-from asyncvddk.repository.errors import RepositoryError, SnapshotNotFoundError
+from asyncvddk.repository.errors import DamagedError, RepositoryError, SnapshotNotFoundError
 from asyncvddk.repository.format import _layout
 from asyncvddk.repository.format._crypto import Kind
 from asyncvddk.repository.writing._writer import Writer
@@ -25,9 +25,22 @@ def names(vault: Vault, folder: str = _layout.SNAPSHOTS) -> list[str]:
     return sorted(item.name for item in vault.store.list(folder) if _layout.snapshot_id(item.name))
 
 
-def load(vault: Vault, wanted: Iterable[str]) -> list[Snapshot]:
-    """Read snapshots; those that are gone meanwhile are left out. Raises DamagedError."""
-    found = vault.map(lambda name: read_snapshot(vault, name), wanted)
+def load(vault: Vault, wanted: Iterable[str], damaged: dict[str, DamagedError] | None = None) -> list[Snapshot]:
+    """Read snapshots; those that are gone meanwhile are left out, and so are damaged ones if they can be noted.
+
+    Raises DamagedError.
+    """
+
+    def read(name: str) -> Snapshot | None:
+        try:
+            return read_snapshot(vault, name)
+        except DamagedError as error:
+            if damaged is None:
+                raise
+            damaged[_layout.snapshot_id(name) or name] = error
+            return None
+
+    found = vault.map(read, wanted)
     return sorted((snapshot for snapshot in found if snapshot), key=lambda snapshot: snapshot.time)
 
 

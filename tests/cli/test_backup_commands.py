@@ -2,20 +2,26 @@
 
 from __future__ import annotations
 
+import dataclasses
+import errno
+import os
 import re
 import shlex
 import subprocess
 import sys
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 
+from asyncvddk.cli._config_file import KEEP_COUNTS, find_job, find_repository, find_server
 from asyncvddk.cli._snapshot_disks import file_name
 from asyncvddk.repository import DiskEntry
 from tests.cli.conftest import MIB, TEXT, change, names, raw, run_process
+from tests.fix_package import ROOT
 
 if TYPE_CHECKING:
-    from pathlib import Path
+    from collections.abc import Iterator
 
     from tests.cli.conftest import Command, Repo
 
@@ -224,6 +230,91 @@ def test_job_of_the_configuration_file_says_what_goes_where(
     assert command("backup", "--job", "nightly", "--repo", "there", "--no-password").status == 2
     assert "there is no job 'weekly'" in command("backup", "--job", "weekly").error
     assert "list of text" in command("backup", "--job", "bad").error
+
+
+def test_the_example_of_a_configuration_file_is_understood(monkeypatch: pytest.MonkeyPatch) -> None:
+    """All of its entries; and it shows all there are."""
+    monkeypatch.setenv("ASYNCVDDK_CONFIG", str(ROOT / "examples" / "config.toml"))
+    office, away = find_repository("office"), find_repository("away")
+    assert (office.url, away.url) == ("/srv/backups/office", "s3://bucket/prefix")
+    assert office.password_file
+    assert away.options == {"endpoint": "https://s3.example.com", "region": "eu-1"}
+    job = find_job("nightly")
+    assert all(getattr(job, field.name) for field in dataclasses.fields(job))
+    assert {*job.keep} == {*KEEP_COUNTS, "tags"}
+    server = find_server("vcenter")
+    assert {name for name in ("host", "user", "password_file", "ca_file") if getattr(server, name)}
+
+
+def test_what_would_be_another_repository_than_meant_is_refused(
+    command: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An empty name, another program's way to write a bucket, two answers for one password; nothing is made."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "pw").write_text("sesame\n")
+    before = names(tmp_path)
+    for status, told, *words in (
+        (2, "which repository", "--repo", ""),
+        (1, "expected s3://", "--repo", "s3:s3.amazonaws.com/bucket"),
+        (1, "expected s3://", "--repo", "sftp:user@host:/backups"),
+        (2, "not both", "--repo", "new", "--password-file", "pw"),
+        (1, "chunk_size", "--repo", "new", "--chunk-size", "3M"),
+    ):
+        ran = command("init", "--no-password", *words)
+        assert (ran.status, told in ran.error) == (status, True), ran.err
+    assert names(tmp_path) == before
+    monkeypatch.setenv("ASYNCVDDK_PASSWORD_FILE", "pw")
+    assert command("init", "--no-password", "--repo", "./s3:plain").status == 0
+
+
+def test_a_folder_that_cannot_be_searched_makes_the_backup_partial(
+    run: Repo, monkeypatch: pytest.MonkeyPatch, small: Path
+) -> None:
+    """Its disks are missing, and that is told."""
+    locked = small.parent / "locked"
+    locked.mkdir()
+    real = os.scandir
+
+    def scandir(path: str) -> Iterator[os.DirEntry[str]]:
+        if Path(path) == locked:  # tests may be run by root, who may search all
+            raise PermissionError(errno.EACCES, "Permission denied", str(path))
+        return real(path)
+
+    monkeypatch.setattr(os, "scandir", scandir)
+    ran = run("backup", small.parent)
+    assert ran.status == 3
+    assert f"{locked}: Permission denied" in ran.err or f"'{locked}'" in ran.err
+    (one,) = run("snapshots", "--json").events
+    assert [disk["key"] for disk in one["failed"]] == [str(locked)]
+    assert [disk["key"] for disk in one["disks"]] == [str(small)]
+
+
+def test_a_pipe_is_no_disk_and_nobody_waits_for_it(run: Repo, command: Command, tmp_path: Path, text: Path) -> None:
+    """It would be opened as soon as somebody writes to it, which may be never."""
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    ran = run("backup", pipe, text, "--source", "x")
+    assert ran.status == 3
+    assert "neither a regular file nor a block device" in ran.err
+    assert "neither a regular file nor a block device" in command("compare", pipe, text).err
+
+
+def test_a_snapshot_that_cannot_be_read_hides_no_other(run: Repo, repo: Path, text: Path) -> None:
+    """The others are listed; the way out is told, and works."""
+    first, second = run.backup(text), run.backup(text)
+    (file,) = repo.glob(f"snapshots/*/*{first}*")
+    file.chmod(0o600)
+    file.write_bytes(b"damaged" + file.read_bytes()[7:])
+    ran = run("snapshots", "--json")
+    assert ran.status == 1
+    listed, error = ran.events
+    assert (listed["id"], error["snapshot"]) == (second, first)
+    assert f"forget --damaged {first}" in ran.err
+    checked = run("verify", "--level", "0")
+    assert "forget --damaged" in checked.out + checked.err
+    assert "quarantine" not in checked.out + checked.err
+    assert run("forget", "--damaged", first).status == 0
+    assert run("snapshots").status == 0
 
 
 def test_statuses_are_restics(command: Command, tmp_path: Path, small: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -15,7 +15,7 @@ import pytest
 from asyncvddk import Secret
 from asyncvddk.cli._text import parse_duration
 from asyncvddk.repository import Argon2Cost, open_store
-from asyncvddk.repository._opening import make
+from asyncvddk.repository._opening import make, new_config
 from tests.cli.conftest import MIB
 from tests.fix_package import ROOT
 
@@ -44,7 +44,8 @@ def locked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setattr("asyncvddk.repository._repository.Argon2Cost", lambda: CHEAP)
     monkeypatch.setenv("ASYNCVDDK_PASSWORD", "sesame")
     store = open_store(tmp_path / "locked", create=True)
-    make(store, Secret("sesame"), chunk_size=MIB, level=1, cost=CHEAP)
+    secret = Secret("sesame")
+    make(store, secret, new_config(secret, chunk_size=MIB, level=1), CHEAP)
     store.close()
     return tmp_path / "locked"
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from asyncvddk._secret import Secret
 from asyncvddk.repository import Argon2Cost, Repository
-from asyncvddk.repository._opening import make
+from asyncvddk.repository._opening import make, new_config
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterable
@@ -27,7 +27,7 @@ def new_repository(
 ) -> Config:
     """Make a repository with small pages, so that a few chunks fill several."""
     secret = Secret.of(password)
-    return make(store, secret, chunk_size=chunk_size, level=1, cost=CHEAP, page_entries=page_entries)
+    return make(store, secret, new_config(secret, chunk_size=chunk_size, level=1, page_entries=page_entries), CHEAP)
 
 
 def content(seed: int, size: int, chunk: int = CHUNK) -> bytes:

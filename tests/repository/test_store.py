@@ -361,3 +361,21 @@ async def test_a_repository_whose_making_was_answered_late_can_be_opened() -> No
     new_repository(store, "password")
     async with opened(store, "password") as repository:
         assert len(await repository.keys()) == 1
+
+
+@pytest.mark.parametrize("variable", ["AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL", "AWS_ENDPOINT"])
+def test_a_server_of_s3_may_be_named_by_the_environment(
+    s3_endpoint: str, monkeypatch: pytest.MonkeyPatch, variable: str
+) -> None:
+    """As Amazon's own programs read it; one without TLS, too."""
+    for name, value in (
+        (variable, s3_endpoint),
+        ("AWS_ACCESS_KEY_ID", "test"),
+        ("AWS_SECRET_ACCESS_KEY", "test"),
+        ("AWS_REGION", "us-east-1"),
+    ):
+        monkeypatch.setenv(name, value)
+    store = open_store(s3_place(s3_endpoint).url)
+    assert store.create("chunks/a", b"data")
+    assert bytes(store.get("chunks/a")) == b"data"
+    store.close()

@@ -7,6 +7,7 @@ thread's.
 from __future__ import annotations
 
 import contextlib
+import os
 import time
 from dataclasses import dataclass
 from datetime import timedelta
@@ -47,6 +48,10 @@ class Patience:
     request_retries: int = 8
 
 
+_ENDPOINTS: Final = ("AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL", "AWS_ENDPOINT")
+"""Variables that name a server of S3."""
+
+
 def remote_store(url: str, options: Mapping[str, str], patience: Patience | None = None) -> RemoteStore:
     """Return the store of a URL of ``SCHEMES``. Raises ValueError, StoreError."""
     patience = patience or Patience()
@@ -56,7 +61,8 @@ def remote_store(url: str, options: Mapping[str, str], patience: Patience | None
     if scheme == "memory":
         return RemoteStore(url, stores.MemoryStore(), patience)
     config: dict[str, Any] = dict(options)
-    plain = config.get("endpoint", "").startswith("http:")
+    endpoint = config.get("endpoint") or next(filter(None, map(os.environ.get, _ENDPOINTS)), "")
+    plain = endpoint.startswith("http:")
     if scheme in {"s3", "s3a"} and not plain:
         config.setdefault("unsigned_payload", "true")  # TLS protects the body; signing it costs half of the speed
     try:

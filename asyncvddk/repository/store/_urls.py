@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 from urllib.parse import urlsplit
 
 from asyncvddk.repository.store._local import LocalStore
@@ -14,6 +14,10 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from asyncvddk.repository.store._store import Store
+
+
+_OTHERS: Final = frozenset({"s3", "s3a", "gs", "az", "azure", "b2", "swift", "sftp", "ssh", "rest", "rclone", "file"})
+"""How other programs begin the place of a repository; without slashes it would be a folder here."""
 
 
 def open_store(url: str | os.PathLike[str], *, create: bool = False, options: Mapping[str, str] | None = None) -> Store:
@@ -28,6 +32,8 @@ def open_store(url: str | os.PathLike[str], *, create: bool = False, options: Ma
     """
     text = os.fspath(url)
     parts = urlsplit(text)
+    if "://" not in text and parts.scheme in _OTHERS:
+        raise ValueError(f"{text}: expected s3://bucket/prefix or the like; write ./{text} for a folder of this name")
     if "://" not in text or parts.scheme == "file":
         if options:
             raise ValueError(f"{text}: a local folder takes no options")
