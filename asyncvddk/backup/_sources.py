@@ -10,6 +10,8 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
+import structlog
+
 from asyncvddk.backup._disk import BackupDisk
 from asyncvddk.backup._image import RawImage
 from asyncvddk.backup._state import files_state
@@ -21,6 +23,15 @@ if TYPE_CHECKING:
 
     from asyncvddk import ConnectParams, RetryPolicy, Vddk
     from asyncvddk.backup._disk import ChangedBlocks, ReadableDisk
+
+_logger = structlog.get_logger()
+
+_CONTAINERS: Final = (
+    ("qcow2", 0, b"QFI\xfb"),
+    ("vhdx", 0, b"vhdxfile"),
+    ("vdi", 64, b"\x7f\x10\xda\xbe"),
+)
+"""Kinds of images, and what stands at which byte of them."""
 
 RAW_SUFFIXES: Final = frozenset({".raw", ".img"})
 """Files that ``find_disks`` takes for raw images in a folder."""
@@ -159,4 +170,20 @@ def _disk(vddk: Vddk, key: str, path: Path) -> BackupDisk:
         raw = stat.S_ISBLK(path.stat().st_mode) or not is_vmdk(path)
     except OSError:  # opening it says so
         raw = False
+    if raw and (kind := _container(path)):
+        _logger.warning(
+            "not_a_raw_image", path=str(path), kind=kind, effect="it is stored as it is, not the disk in it"
+        )
     return raw_disk(path, key=key) if raw and path.suffix.lower() != ".vmdk" else vmdk_disk(vddk, path, key=key)
+
+
+def _container(path: Path) -> str | None:
+    """Return the kind of an image that is no raw one, if it begins as those do that people take for disks."""
+    if not path.is_file():
+        return None
+    try:
+        with path.open("rb", buffering=0) as file:
+            head = file.read(72)
+    except OSError:  # opening it says so
+        return None
+    return next((kind for kind, offset, magic in _CONTAINERS if head[offset:].startswith(magic)), None)

@@ -19,7 +19,7 @@ from asyncvddk.cli._config_file import find_job, find_repository
 from asyncvddk.cli._options import Common
 from asyncvddk.cli._output import emit
 from asyncvddk.cli._run import EXPECTED, run_command
-from asyncvddk.cli._text import describe
+from asyncvddk.cli._text import describe, printable
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
@@ -159,7 +159,7 @@ def when(seconds: float) -> str:
 
 def table(head: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
     """Write rows under their heads to stdout, in columns; numbers to the right."""
-    lines = [list(head), *([str(cell) for cell in row] for row in rows)]
+    lines = [list(head), *([printable(str(cell)) for cell in row] for row in rows)]
     widths = [max(len(line[column]) for line in lines) for column in range(len(head))]
     for line in lines:
         cells = [cell.ljust(width) for cell, width in zip(line, widths, strict=True)]

@@ -89,5 +89,9 @@ def describe(error: Exception) -> str:
 
 def _one_line(text: str) -> str:
     """Return ``text`` on one line, whatever is in a file's name."""
-    line = " ".join(text.split()).rstrip(".")
-    return "".join(char if char.isprintable() else char.encode("unicode_escape").decode() for char in line)
+    return printable(" ".join(text.split()).rstrip("."))
+
+
+def printable(text: str) -> str:
+    """Return a text that somebody else chose so that it changes nothing on a terminal."""
+    return "".join(one if one.isprintable() else one.encode("unicode_escape").decode() for one in text)

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Literal, NamedTuple
 from cyclopts import CycloptsError, Parameter
 
 from asyncvddk.cli import _exit
-from asyncvddk.cli._options import Flag, TypeName
+from asyncvddk.cli._options import Flag, TypeName, size_parameter
 from asyncvddk.cli._output import say
 from asyncvddk.cli._repository import PLACE, Place, run_with_repository
 from asyncvddk.cli._restore_vm import ToMachine, Wanted, restore_to_machine
@@ -58,6 +58,8 @@ def restore(  # noqa: PLR0913  (the options of a command)
     datastore: Annotated[str | None, Parameter(show_default=False)] = None,
     host: Annotated[str | None, Parameter(show_default=False)] = None,
     only_different: Annotated[bool, Flag] = False,
+    offset: Annotated[int, size_parameter(show_default=False)] = 0,
+    length: Annotated[int | None, size_parameter(show_default=False)] = None,
     format: Annotated[Literal["raw", "vmdk"] | None, Parameter(show_default=False)] = None,  # noqa: A002
     disk_type: Annotated[TypeName, Parameter(show_default=False)] = "monolithicSparse",
     force: Annotated[bool, Flag] = False,
@@ -95,6 +97,11 @@ def restore(  # noqa: PLR0913  (the options of a command)
         With --new-vm: ESXi host that has the datastore (default: the old machine's, else any).
     only_different
         With --into: read what is there, and write only what differs.
+    offset
+        For a single disk: the first byte that is restored (default: 0), to the same place.
+    length
+        Bytes that are restored (default: to the end of the disk). The rest of a new file is zero, that of a disk given
+        by --into as it was.
     format
         What is made (default: vmdk if the name after --to ends in .vmdk, else raw).
     disk_type
@@ -110,9 +117,12 @@ def restore(  # noqa: PLR0913  (the options of a command)
     _check_place([to, into, vm, new_vm], to, into, only_different=only_different)
     if (into or machine or to == _STDOUT) and (format or sync or disk_type != "monolithicSparse"):
         raise CycloptsError(msg="--format, --disk-type and --sync are for new files")
+    part = offset != 0 or length is not None
+    if part and machine:
+        raise CycloptsError(msg="--offset and --length are for --to and --into")
     options = CopyOptions(*format_and_type(to or "", format, disk_type), overwrite=force, sync=sync)
     stdout = stdout_for_bytes(json=place.json) if to == _STDOUT else None
-    what = _What(keys, to or "", into, stdout, options, only_different)
+    what = _What(keys, to or "", into, stdout, options, only_different, (offset, length) if part else None)
 
     async def command(repository: Repository) -> int:
         if machine is not None:
@@ -143,6 +153,8 @@ class _What(NamedTuple):
     stdout: int | None
     options: CopyOptions
     only_different: bool
+    part: tuple[int, int | None] | None
+    """First byte and number of bytes, if not all are wanted."""
 
     @property
     def needs_library(self) -> bool:
@@ -170,6 +182,10 @@ async def _plan_and_restore(
         if len(entries) > 1 and (what.into is not None or what.stdout is not None):
             keys = ", ".join(entry.key for entry in entries)
             raise ValueError(f"only one disk can go there: choose from {keys}")
+        if len(entries) > 1 and what.part:
+            raise ValueError(
+                f"a range is one of a single disk: choose from {', '.join(entry.key for entry in entries)}"
+            )
         if what.needs_library:
             from asyncvddk.disks._library import Vddk  # noqa: PLC0415  (only where it is needed)
 
@@ -180,7 +196,7 @@ async def _plan_and_restore(
             say(f"asyncvddk: {failed.key}: not in the snapshot, its backup failed: {failed.reason}")
         reporter = stack.enter_context(reporter_for([task.job for task in tasks], json=place.json, quiet=quiet))
         stack.enter_context(_made(new_folder))
-        outcomes = await _restore_all(repository, snapshot, tasks, reporter)
+        outcomes = await _restore_all(repository, snapshot, tasks, what.part or (0, None), reporter)
         reporter.summary(outcomes, time.perf_counter() - began)
     status = exit_status(outcomes)
     return _exit.PARTIAL if missing and status == _exit.DONE else status
@@ -242,13 +258,13 @@ async def _existing(vddk: Vddk, path: Path, size: int, what: _What) -> AsyncIter
 
 
 async def _restore_all(
-    repository: Repository, snapshot: Snapshot, tasks: list[_Task], reporter: Reporter
+    repository: Repository, snapshot: Snapshot, tasks: list[_Task], part: tuple[int, int | None], reporter: Reporter
 ) -> list[CopyOutcome]:
     """Restore one disk after the other; one that fails does not stop the others."""
     outcomes: list[CopyOutcome] = []
     for task in tasks:
         try:
-            outcome = CopyOutcome(task.job, result=await _restore(repository, snapshot, task, reporter))
+            outcome = CopyOutcome(task.job, result=await _restore(repository, snapshot, task, part, reporter))
         except BrokenPipeError:  # stdout is the target, and its reader has seen enough
             raise
         except EXPECTED as error:
@@ -271,12 +287,15 @@ def _made(folder: Path | None) -> Iterator[None]:
                 folder.rmdir()
 
 
-async def _restore(repository: Repository, snapshot: Snapshot, task: _Task, reporter: Reporter) -> CopyResult:
-    """Restore one disk; tell how far it is as of a copy."""
+async def _restore(
+    repository: Repository, snapshot: Snapshot, task: _Task, part: tuple[int, int | None], reporter: Reporter
+) -> CopyResult:
+    """Restore one disk, or a part of it; tell how far it is as of a copy."""
     from asyncvddk.backup import restore  # noqa: PLC0415  (numpy and others take their time to load)
 
     async with await repository.open_disk(snapshot, task.entry.key) as stored, task.target() as target:
-        state = CopyProgress(stored.size)
+        start, length = part
+        state = CopyProgress(stored.size - start if length is None else length)
 
         def told(progress: RestoreProgress) -> None:
             state.bytes_read = min(progress.bytes_read, progress.bytes_done)
@@ -284,7 +303,7 @@ async def _restore(repository: Repository, snapshot: Snapshot, task: _Task, repo
             state.bytes_written = progress.bytes_written
             reporter.progressed(task.job, state)
 
-        reporter.started(task.job, stored.size)
-        result = await restore(stored, target, progress=told)
+        reporter.started(task.job, state.size)
+        result = await restore(stored, target, start=start, length=length, progress=told)
     skipped = result.size - result.bytes_read
     return CopyResult(result.size, result.bytes_read, result.bytes_written, skipped, result.seconds)

@@ -289,6 +289,50 @@ def test_a_folder_that_cannot_be_searched_makes_the_backup_partial(
     assert [disk["key"] for disk in one["disks"]] == [str(small)]
 
 
+def test_a_range_is_restored_to_its_place(run: Repo, command: Command, small: Path, text: Path, tmp_path: Path) -> None:
+    """Into a disk, of which the rest stays; into a new file, of which the rest is zero; of one disk, within it."""
+    run.backup(small)
+    before = raw(command, small, "before")
+    change(small, 0, b"\1" * 16 * MIB)
+    ran = run("restore", "latest", "--into", small, "--offset", "5M", "--length", "2M", "--json")
+    assert ran.status == 0
+    (done,) = [event for event in ran.events if event["event"] == "done"]
+    assert done["size"] == 2 * MIB
+    after = raw(command, small, "after")
+    assert after == b"\1" * 5 * MIB + before[5 * MIB : 7 * MIB] + b"\1" * 9 * MIB
+    assert run("restore", "latest", "--to", tmp_path / "part.raw", "--offset", "15M").status == 0
+    assert (tmp_path / "part.raw").read_bytes() == bytes(15 * MIB) + before[15 * MIB :]
+    outside = run("restore", "latest", "--to", tmp_path / "no.raw", "--offset", "15M", "--length", "2M")
+    assert outside.status == 1
+    assert "outside a disk" in outside.err
+    assert not (tmp_path / "no.raw").exists()
+    run.backup(small, text, "--source", "two")
+    several = run("restore", "latest", "--to", f"{tmp_path}/out/", "--offset", "1M")
+    assert "a range is one of a single disk" in several.error
+    assert not (tmp_path / "out").exists()
+    assert run("restore", "latest", "--vm", "web", "--offset", "1M").status == 2
+
+
+@pytest.mark.parametrize(
+    ("head", "kind"), [(b"QFI\xfb", "qcow2"), (b"vhdxfile", "vhdx"), (bytes(64) + b"\x7f\x10\xda\xbe", "vdi")]
+)
+def test_an_image_of_another_kind_is_stored_with_a_warning(run: Repo, tmp_path: Path, head: bytes, kind: str) -> None:
+    """Who backs it up may think that the disk in it is."""
+    image = tmp_path / "disk.img"
+    image.write_bytes(head.ljust(MIB, b"\0"))
+    ran = run("backup", image)
+    assert ran.status == 0
+    assert f"kind={kind}" in ran.err
+
+
+def test_names_change_nothing_on_a_terminal(run: Repo, text: Path) -> None:
+    """Whoever could write the repository could have chosen them."""
+    run.backup(text, "--source", "new\nline \x1b[31mred ü")
+    shown = run("snapshots").out
+    assert "new\\nline \\x1b[31mred ü" in shown
+    assert len(shown.splitlines()) == 2
+
+
 def test_a_pipe_is_no_disk_and_nobody_waits_for_it(run: Repo, command: Command, tmp_path: Path, text: Path) -> None:
     """It would be opened as soon as somebody writes to it, which may be never."""
     pipe = tmp_path / "pipe"
