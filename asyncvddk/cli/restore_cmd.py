@@ -118,6 +118,8 @@ def restore(  # noqa: PLR0913  (the options of a command)
     if (into or machine or to == _STDOUT) and (format or sync or disk_type != "monolithicSparse"):
         raise CycloptsError(msg="--format, --disk-type and --sync are for new files")
     part = offset != 0 or length is not None
+    if length is not None and length < 1:
+        raise CycloptsError(msg="--length: at least one byte")
     if part and machine:
         raise CycloptsError(msg="--offset and --length are for --to and --into")
     options = CopyOptions(*format_and_type(to or "", format, disk_type), overwrite=force, sync=sync)

@@ -311,6 +311,7 @@ def test_a_range_is_restored_to_its_place(run: Repo, command: Command, small: Pa
     assert "a range is one of a single disk" in several.error
     assert not (tmp_path / "out").exists()
     assert run("restore", "latest", "--vm", "web", "--offset", "1M").status == 2
+    assert "at least one byte" in run("restore", "latest", "--to", tmp_path / "no.raw", "--length", "0").error
 
 
 @pytest.mark.parametrize(
