@@ -13,6 +13,7 @@ import pytest
 
 from asyncvddk.models import Block
 from asyncvddk.repository import DamagedError, ObjectMissingError, Repository, RepositoryError, verify_store
+from asyncvddk.repository.checking._verify import StoppedError, _Check
 from asyncvddk.repository.format import _layout
 from asyncvddk.repository.format._crypto import Kind
 from tests.repository.faults import DictStore, calm
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from asyncvddk.repository import Snapshot, VerifyProgress
+    from asyncvddk.repository.format._ids import Rows
 
 pytestmark = pytest.mark.usefixtures("small_chunks")
 
@@ -256,6 +258,27 @@ async def test_threads_of_a_cancelled_check_read_nothing_afterwards(first: Calla
         assert len(read) == len(ended) == 2
         await asyncio.to_thread(repository._vault.pool.submit(int).result)
     assert len(read) == 2
+
+
+@pytest.mark.parametrize("local", [True, False], ids=["folder", "s3"])
+async def test_a_check_that_is_stopped_before_its_chunks_reports_nothing(*, local: bool) -> None:
+    """What was not looked at is not whole."""
+    store = DictStore(local=local)
+    new_repository(store, chunk_size=SMALL)
+    async with Repository.open(store, password=None, cache="", threads=2) as repository:
+        await back_up(repository, random.Random(6).randbytes(9 * SMALL))
+        check = _Check(store, stopped=lambda: True)
+        ids = await chunk_ids(repository)
+        with pytest.raises(StoppedError):
+            check.chunks(repository._vault, ids, decode=True)
+        assert check.objects == 0
+
+
+async def chunk_ids(repository: Repository) -> Rows:
+    """Return the ids of all chunks of the one disk there is."""
+    snapshot = await repository.find()
+    async with await repository.open_disk(snapshot, "1") as disk:
+        return await asyncio.to_thread(disk.ids)
 
 
 async def test_a_snapshot_forgotten_during_a_check_is_no_finding() -> None:

@@ -125,6 +125,7 @@ class _Check:
         scratch = _threads.Scratch(vault.config.chunk_size) if decode else None
         with closing(vault.map(partial(self._chunks, vault, scratch), parts)) as answers:
             for sizes in answers:
+                self._go_on()  # a thread that was stopped has nothing to count
                 for size in sizes:
                     self._count(size)
 
@@ -141,9 +142,13 @@ class _Check:
             vault.check_chunk(identifier, data, scratch.memory)
         return memoryview(data).nbytes
 
-    def _count(self, size: int | None) -> None:
+    def _go_on(self) -> None:
+        """Raise StoppedError if nobody waits any more."""
         if self._stopped():
             raise StoppedError
+
+    def _count(self, size: int | None) -> None:
+        self._go_on()
         if size is not None:
             self.objects += 1
             self.bytes += size
