@@ -121,8 +121,7 @@ def find_disks(vddk: Vddk, paths: Iterable[str | os.PathLike[str]]) -> list[Back
     folder, or with absolute ones.
 
     Opens no disk: a file that is missing or unreadable is told when it is opened; a folder that cannot be searched is a
-    disk whose opening fails. Raises OSError for a folder without a
-    disk, ValueError for no disk at all.
+    disk whose opening fails. Raises OSError for a folder without a disk, ValueError for no disk at all.
     """
     found: dict[str, Path] = {}
     unreadable: dict[str, OSError] = {}

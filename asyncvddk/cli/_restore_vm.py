@@ -5,9 +5,9 @@ from __future__ import annotations
 import time
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING
 
-from cyclopts import CycloptsError
+from cyclopts import CycloptsError, Parameter
 
 from asyncvddk.cli import _exit
 from asyncvddk.cli._output import say
@@ -27,25 +27,32 @@ if TYPE_CHECKING:
     from asyncvddk.vsphere import DiskPair, RestoredDisk, VirtualMachine, VSphere
 
 
+@Parameter(name="*")
 @dataclass(frozen=True)
 class ToMachine:
     """Which machine gets the disks."""
 
-    vm: str | None
-    """One that is there."""
-    new_vm: str | None
-    """Name of one to make."""
-    datastore: str | None
-    host: str | None
+    vm: str | None = None
+    """Machine of the server that is off and has no snapshots: a name, or a rule as for vms. Each disk goes to the one
+    with the same device key; what is there already is not written again. The latest snapshot is then the machine's own,
+    unless --source names another one."""
+    new_vm: str | None = None
+    """Make the machine anew under this name, from its stored configuration; it stays off."""
+    datastore: str | None = None
+    """With --new-vm: where its disks are made."""
+    host: str | None = None
+    """With --new-vm: ESXi host that has the datastore (default: the old machine's, else any that works)."""
 
-    @classmethod
-    def chosen(cls, vm: str | None, new_vm: str | None, datastore: str | None, host: str | None) -> Self | None:
-        """Return what the options say, None for no machine. Raises a CycloptsError for what does not fit together."""
-        if new_vm is None and (datastore or host):
+    def wanted(self) -> bool:
+        """Tell whether there is one. Raises a CycloptsError for what does not fit together."""
+        if self.new_vm is None and (self.datastore or self.host):
             raise CycloptsError(msg="--datastore and --host go with --new-vm")
-        if new_vm is not None and datastore is None:
+        if self.new_vm is not None and self.datastore is None:
             raise CycloptsError(msg="--new-vm needs --datastore, for its disks")
-        return cls(vm, new_vm, datastore, host) if vm or new_vm else None
+        return bool(self.vm or self.new_vm)
+
+
+MACHINE = ToMachine()
 
 
 @dataclass(frozen=True)

@@ -4,16 +4,33 @@ from __future__ import annotations
 
 import os
 import sys
+from dataclasses import dataclass
 from pathlib import PurePosixPath
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
 
-from cyclopts import CycloptsError
+from cyclopts import CycloptsError, Parameter
+
+from asyncvddk.cli._options import size_parameter
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from asyncvddk.models import Block
     from asyncvddk.repository import DiskEntry, Repository, Snapshot
+
+
+@Parameter(name="*")
+@dataclass(frozen=True)
+class Part:
+    """Which bytes of a single disk."""
+
+    offset: Annotated[int, size_parameter(show_default=False)] = 0
+    """First byte, of a single disk (default: 0)."""
+    length: Annotated[int | None, size_parameter(show_default=False)] = None
+    """Bytes (default: to the end of the disk)."""
+
+
+WHOLE = Part()
 
 
 def chosen(snapshot: Snapshot, wanted: Sequence[str]) -> list[DiskEntry]:

@@ -7,21 +7,19 @@ from typing import TYPE_CHECKING, Annotated
 from cyclopts import Parameter
 
 from asyncvddk.cli import _exit
-from asyncvddk.cli._options import size_parameter
 from asyncvddk.cli._repository import PLACE, Place, run_with_repository
-from asyncvddk.cli._snapshot_disks import chosen, stdout_for_bytes
+from asyncvddk.cli._snapshot_disks import WHOLE, Part, chosen, stdout_for_bytes
 
 if TYPE_CHECKING:
     from asyncvddk.repository import Repository
 
 
-def dump(  # noqa: PLR0913  (the options of a command)
+def dump(
     snapshot: Annotated[str, Parameter(name="SNAPSHOT", help="Beginning of its id, or latest.")],
     key: Annotated[str, Parameter(name="KEY", help="Key of a disk, or its name.")],
     /,
     *,
-    offset: Annotated[int, size_parameter(show_default=False)] = 0,
-    length: Annotated[int | None, size_parameter(show_default=False)] = None,
+    part: Part = WHOLE,
     source: Annotated[str | None, Parameter(show_default=False)] = None,
     place: Place = PLACE,
 ) -> int:
@@ -31,10 +29,6 @@ def dump(  # noqa: PLR0913  (the options of a command)
 
     Parameters
     ----------
-    offset
-        First byte (default: 0).
-    length
-        Bytes (default: to the end of the disk).
     source
         Only snapshots of this source, as for latest.
     """
@@ -46,7 +40,7 @@ def dump(  # noqa: PLR0913  (the options of a command)
         found = await repository.find(snapshot, source=source)
         (entry,) = chosen(found, [key])
         async with await repository.open_disk(found, entry.key) as disk:
-            await restore(disk, StreamTarget(stdout), start=offset, length=length)
+            await restore(disk, StreamTarget(stdout), start=part.offset, length=part.length)
         return _exit.DONE
 
     return run_with_repository(command, place, read_only=True)

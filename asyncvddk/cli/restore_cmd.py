@@ -12,13 +12,13 @@ from typing import TYPE_CHECKING, Annotated, Literal, NamedTuple
 from cyclopts import CycloptsError, Parameter
 
 from asyncvddk.cli import _exit
-from asyncvddk.cli._options import Flag, TypeName, size_parameter
+from asyncvddk.cli._options import Flag, TypeName
 from asyncvddk.cli._output import say
 from asyncvddk.cli._repository import PLACE, Place, run_with_repository
-from asyncvddk.cli._restore_vm import ToMachine, Wanted, restore_to_machine
+from asyncvddk.cli._restore_vm import MACHINE, ToMachine, Wanted, restore_to_machine
 from asyncvddk.cli._run import EXPECTED
 from asyncvddk.cli._server import SERVER, Server
-from asyncvddk.cli._snapshot_disks import chosen, file_name, stdout_for_bytes
+from asyncvddk.cli._snapshot_disks import WHOLE, Part, chosen, file_name, stdout_for_bytes
 from asyncvddk.cli.copy_cmd import exit_status, format_and_type, reporter_for
 from asyncvddk.copy import (
     CopyJob,
@@ -53,13 +53,9 @@ def restore(  # noqa: PLR0913  (the options of a command)
     *keys: Annotated[str, Parameter(name="KEY", help="Keys of disks, or their names; default: all disks.")],
     to: Annotated[str | None, Parameter(allow_leading_hyphen=True, show_default=False)] = None,
     into: Annotated[Path | None, Parameter(show_default=False)] = None,
-    vm: Annotated[str | None, Parameter(show_default=False)] = None,
-    new_vm: Annotated[str | None, Parameter(show_default=False)] = None,
-    datastore: Annotated[str | None, Parameter(show_default=False)] = None,
-    host: Annotated[str | None, Parameter(show_default=False)] = None,
+    machine: ToMachine = MACHINE,
     only_different: Annotated[bool, Flag] = False,
-    offset: Annotated[int, size_parameter(show_default=False)] = 0,
-    length: Annotated[int | None, size_parameter(show_default=False)] = None,
+    part: Part = WHOLE,
     format: Annotated[Literal["raw", "vmdk"] | None, Parameter(show_default=False)] = None,  # noqa: A002
     disk_type: Annotated[TypeName, Parameter(show_default=False)] = "monolithicSparse",
     force: Annotated[bool, Flag] = False,
@@ -73,7 +69,7 @@ def restore(  # noqa: PLR0913  (the options of a command)
 
     Every byte is checked against the snapshot. A new file appears under its name when it is complete; a disk that
     fails, or Ctrl-C, leaves none. With --into or --vm a disk is a mixture of old and new until the restore has ended
-    well.
+    well. With --offset or --length the rest of a new file is zero, that of a disk given by --into as it was.
 
     Exit status: 0 all restored, 1 none, 2 wrong usage, 3 some failed, or are missing in a partial snapshot, 10 no
     repository, 12 wrong password, 130 after Ctrl-C.
@@ -85,23 +81,8 @@ def restore(  # noqa: PLR0913  (the options of a command)
         for stdout.
     into
         Existing VMDK of the same size that takes the place of a new one, for a single disk.
-    vm
-        Machine of the server that is off and has no snapshots: a name, or a rule as for vms. Each disk goes to the one
-        with the same device key; what is there already is not written again. The latest snapshot is then the machine's
-        own, unless --source names another one.
-    new_vm
-        Make the machine anew under this name, from its stored configuration; it stays off.
-    datastore
-        With --new-vm: where its disks are made.
-    host
-        With --new-vm: ESXi host that has the datastore (default: the old machine's, else any).
     only_different
         With --into: read what is there, and write only what differs.
-    offset
-        For a single disk: the first byte that is restored (default: 0), to the same place.
-    length
-        Bytes that are restored (default: to the end of the disk). The rest of a new file is zero, that of a disk given
-        by --into as it was.
     format
         What is made (default: vmdk if the name after --to ends in .vmdk, else raw).
     disk_type
@@ -113,21 +94,17 @@ def restore(  # noqa: PLR0913  (the options of a command)
     source
         Only snapshots of this source, as for latest.
     """
-    machine = ToMachine.chosen(vm, new_vm, datastore, host)
-    _check_place([to, into, vm, new_vm], to, into, only_different=only_different)
-    if (into or machine or to == _STDOUT) and (format or sync or disk_type != "monolithicSparse"):
+    to_machine = machine.wanted()
+    _check_place([to, into, machine.vm, machine.new_vm], to, into, only_different=only_different)
+    _check_part(part, to_machine=to_machine)
+    if (into or to_machine or to == _STDOUT) and (format or sync or disk_type != "monolithicSparse"):
         raise CycloptsError(msg="--format, --disk-type and --sync are for new files")
-    part = offset != 0 or length is not None
-    if length is not None and length < 1:
-        raise CycloptsError(msg="--length: at least one byte")
-    if part and machine:
-        raise CycloptsError(msg="--offset and --length are for --to and --into")
     options = CopyOptions(*format_and_type(to or "", format, disk_type), overwrite=force, sync=sync)
     stdout = stdout_for_bytes(json=place.json) if to == _STDOUT else None
-    what = _What(keys, to or "", into, stdout, options, only_different, (offset, length) if part else None)
+    what = _What(keys, to or "", into, stdout, options, only_different, part)
 
     async def command(repository: Repository) -> int:
-        if machine is not None:
+        if to_machine:
             wanted = Wanted(snapshot, source, keys)
             return await restore_to_machine(repository, wanted, machine, server, place, quiet=quiet)
         found = await repository.find(snapshot, source=source)
@@ -146,6 +123,14 @@ def _check_place(places: Sequence[object], to: str | None, into: Path | None, *,
         raise CycloptsError(msg="--only-different goes with --into: a new file has nothing to compare with")
 
 
+def _check_part(part: Part, *, to_machine: bool) -> None:
+    """Raise a CycloptsError for a range that makes no sense."""
+    if part != WHOLE and to_machine:
+        raise CycloptsError(msg="--offset and --length are for --to and --into")
+    if part.length is not None and part.length < 1:
+        raise CycloptsError(msg="--length: at least one byte")
+
+
 class _What(NamedTuple):
     """What the user asks for."""
 
@@ -155,8 +140,7 @@ class _What(NamedTuple):
     stdout: int | None
     options: CopyOptions
     only_different: bool
-    part: tuple[int, int | None] | None
-    """First byte and number of bytes, if not all are wanted."""
+    part: Part
 
     @property
     def needs_library(self) -> bool:
@@ -184,7 +168,7 @@ async def _plan_and_restore(
         if len(entries) > 1 and (what.into is not None or what.stdout is not None):
             keys = ", ".join(entry.key for entry in entries)
             raise ValueError(f"only one disk can go there: choose from {keys}")
-        if len(entries) > 1 and what.part:
+        if len(entries) > 1 and what.part != WHOLE:
             raise ValueError(
                 f"a range is one of a single disk: choose from {', '.join(entry.key for entry in entries)}"
             )
@@ -198,7 +182,7 @@ async def _plan_and_restore(
             say(f"asyncvddk: {failed.key}: not in the snapshot, its backup failed: {failed.reason}")
         reporter = stack.enter_context(reporter_for([task.job for task in tasks], json=place.json, quiet=quiet))
         stack.enter_context(_made(new_folder))
-        outcomes = await _restore_all(repository, snapshot, tasks, what.part or (0, None), reporter)
+        outcomes = await _restore_all(repository, snapshot, tasks, what.part, reporter)
         reporter.summary(outcomes, time.perf_counter() - began)
     status = exit_status(outcomes)
     return _exit.PARTIAL if missing and status == _exit.DONE else status
@@ -260,7 +244,7 @@ async def _existing(vddk: Vddk, path: Path, size: int, what: _What) -> AsyncIter
 
 
 async def _restore_all(
-    repository: Repository, snapshot: Snapshot, tasks: list[_Task], part: tuple[int, int | None], reporter: Reporter
+    repository: Repository, snapshot: Snapshot, tasks: list[_Task], part: Part, reporter: Reporter
 ) -> list[CopyOutcome]:
     """Restore one disk after the other; one that fails does not stop the others."""
     outcomes: list[CopyOutcome] = []
@@ -290,14 +274,13 @@ def _made(folder: Path | None) -> Iterator[None]:
 
 
 async def _restore(
-    repository: Repository, snapshot: Snapshot, task: _Task, part: tuple[int, int | None], reporter: Reporter
+    repository: Repository, snapshot: Snapshot, task: _Task, part: Part, reporter: Reporter
 ) -> CopyResult:
     """Restore one disk, or a part of it; tell how far it is as of a copy."""
     from asyncvddk.backup import restore  # noqa: PLC0415  (numpy and others take their time to load)
 
     async with await repository.open_disk(snapshot, task.entry.key) as stored, task.target() as target:
-        start, length = part
-        state = CopyProgress(stored.size - start if length is None else length)
+        state = CopyProgress(stored.size - part.offset if part.length is None else part.length)
 
         def told(progress: RestoreProgress) -> None:
             state.bytes_read = min(progress.bytes_read, progress.bytes_done)
@@ -306,6 +289,6 @@ async def _restore(
             reporter.progressed(task.job, state)
 
         reporter.started(task.job, state.size)
-        result = await restore(stored, target, start=start, length=length, progress=told)
+        result = await restore(stored, target, start=part.offset, length=part.length, progress=told)
     skipped = result.size - result.bytes_read
     return CopyResult(result.size, result.bytes_read, result.bytes_written, skipped, result.seconds)

@@ -13,9 +13,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+from cyclopts import CycloptsError
 
 from asyncvddk.cli._config_file import KEEP_COUNTS, find_job, find_repository, find_server
-from asyncvddk.cli._snapshot_disks import file_name
+from asyncvddk.cli._snapshot_disks import file_name, stdout_for_bytes
 from asyncvddk.repository import DiskEntry
 from tests.cli.conftest import MIB, TEXT, change, names, raw, run_process
 from tests.fix_package import ROOT
@@ -324,6 +325,13 @@ def test_an_image_of_another_kind_is_stored_with_a_warning(run: Repo, tmp_path: 
     ran = run("backup", image)
     assert ran.status == 0
     assert f"kind={kind}" in ran.err
+
+
+def test_bytes_of_a_disk_need_a_stdout(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is closed as ``>&-`` closes it: Python has none then."""
+    monkeypatch.setattr(sys, "stdout", None)
+    with pytest.raises(CycloptsError, match="stdout is closed"):
+        stdout_for_bytes(json=False)
 
 
 def test_names_change_nothing_on_a_terminal(run: Repo, text: Path) -> None:

@@ -14,6 +14,17 @@ import pytest
 from asyncvddk.repository import _threads
 
 
+async def cancel(how: str, scope: anyio.CancelScope, task: asyncio.Future[None]) -> None:
+    """Cancel the scope within a task, or the task; it does not end before what is under way has."""
+    if how == "scope":
+        scope.cancel()
+    else:
+        task.cancel()
+    for _ in range(10):
+        await asyncio.sleep(0)
+    assert not task.done()
+
+
 @pytest.mark.parametrize("how", ["scope", "task"])
 async def test_a_cancelled_call_is_waited_for_and_no_further_one_begins(how: str) -> None:
     """Whether a scope of anyio's is cancelled, or the task."""
@@ -38,13 +49,7 @@ async def test_a_cancelled_call_is_waited_for_and_no_further_one_begins(how: str
     scope = anyio.CancelScope()
     task = asyncio.ensure_future(in_scope() if how == "scope" else calls())
     await began.wait()
-    if how == "scope":
-        scope.cancel()
-    else:
-        task.cancel()
-    for _ in range(10):
-        await asyncio.sleep(0)
-    assert not task.done()
+    await cancel(how, scope, task)
     assert ran == []
     may_end.set()
     await asyncio.wait([task])
@@ -65,23 +70,16 @@ async def test_of_a_pool_only_the_call_that_has_begun_is_waited_for(how: str) ->
         return number
 
     async def calls() -> None:
-        with anyio.CancelScope() as scope:
+        with scope:
             async with anyio.create_task_group() as tasks:
-                scopes.append(scope)
                 for number in range(3):
                     tasks.start_soon(_threads.run_in, pool, partial(call, number))
 
-    scopes: list[anyio.CancelScope] = []
+    scope = anyio.CancelScope()
     with ThreadPoolExecutor(1) as pool:
         task = asyncio.ensure_future(calls())
         await asyncio.to_thread(began.wait)
-        if how == "scope":
-            scopes[0].cancel()
-        else:
-            task.cancel()
-        for _ in range(10):
-            await asyncio.sleep(0)
-        assert not task.done()
+        await cancel(how, scope, task)
         may_end.set()
         await asyncio.wait([task])
         assert task.cancelled() == (how == "task")
@@ -145,13 +143,7 @@ async def test_who_waits_for_tasks_and_is_cancelled_takes_them_along(how: str) -
     scope = anyio.CancelScope()
     task = asyncio.create_task(wait())
     await began.wait()
-    if how == "scope":
-        scope.cancel()
-    else:
-        task.cancel()
-    for _ in range(10):
-        await asyncio.sleep(0)
-    assert not task.done()
+    await cancel(how, scope, task)
     may_end.set()
     await asyncio.wait([task])
     assert ended == [1, 2]

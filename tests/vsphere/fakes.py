@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from asyncvddk.repository import DiskEntry
 from asyncvddk.vsphere import VirtualMachine, VirtualMachineDisk
 
 MIB = 1 << 20
@@ -55,3 +56,17 @@ def a_machine(name: str = "web", **more: Any) -> VirtualMachine:  # noqa: ANN401
         "disks": (a_disk(),),
     }
     return VirtualMachine(name=name, **fields | more)
+
+
+def an_entry(**more: Any) -> DiskEntry:  # noqa: ANN401  (its fields)
+    """Return the backup of ``a_disk()``."""
+    fields: dict[str, Any] = {
+        "key": "2000",
+        "name": "d",
+        "uuid": "uuid-2000",
+        "capacity": 4 * MIB,
+        "change_id": "52 aa/7",
+        "root": b"",
+        "mode": "allocated",
+    }
+    return DiskEntry(**fields | more)

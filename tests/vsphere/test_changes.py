@@ -17,7 +17,7 @@ from asyncvddk.vsphere._ranges import Ranges
 from asyncvddk.vsphere._reading import disks_of
 from asyncvddk.vsphere._vim import moref, vim
 from tests.fix_vsphere import MIB
-from tests.vsphere.fakes import a_disk
+from tests.vsphere.fakes import a_disk, an_entry
 
 if TYPE_CHECKING:
     from asyncvddk import Vddk
@@ -104,35 +104,21 @@ def test_an_answer_that_cannot_be_right_is_refused(window: Window) -> None:
         areas.take(window)
 
 
-def entry(**more: Any) -> DiskEntry:  # noqa: ANN401  (its fields)
-    """Return the backup of ``a_disk()``."""
-    fields: dict[str, Any] = {
-        "key": "2000",
-        "name": "d",
-        "uuid": "uuid-2000",
-        "capacity": 4 * MIB,
-        "change_id": "52 aa/7",
-        "root": b"",
-        "mode": "allocated",
-    }
-    return DiskEntry(**fields | more)
-
-
 @pytest.mark.parametrize(
     ("base", "disk", "reason"),
     [
         (None, {}, "no earlier backup"),
-        (entry(change_id=None), {}, "not tracked then"),
-        (entry(), {"change_id": None}, "changes are not tracked"),
-        (entry(uuid="other"), {}, "another disk"),
-        (entry(uuid=None), {"uuid": None}, "another disk"),
-        (entry(capacity=2 * MIB), {}, f"from {2 * MIB} to {4 * MIB} bytes"),
-        (entry(capacity=8 * MIB), {}, "size changed"),
-        (entry(change_id="53 aa/7"), {}, "begun anew"),
-        (entry(change_id="52 aa/9"), {}, "reverted"),
-        (entry(change_id="*"), {}, "not as expected"),
-        (entry(change_id="52 aa/x"), {}, "not as expected"),
-        (entry(), {"change_id": "*"}, "not as expected"),
+        (an_entry(change_id=None), {}, "not tracked then"),
+        (an_entry(), {"change_id": None}, "changes are not tracked"),
+        (an_entry(uuid="other"), {}, "another disk"),
+        (an_entry(uuid=None), {"uuid": None}, "another disk"),
+        (an_entry(capacity=2 * MIB), {}, f"from {2 * MIB} to {4 * MIB} bytes"),
+        (an_entry(capacity=8 * MIB), {}, "size changed"),
+        (an_entry(change_id="53 aa/7"), {}, "begun anew"),
+        (an_entry(change_id="52 aa/9"), {}, "reverted"),
+        (an_entry(change_id="*"), {}, "not as expected"),
+        (an_entry(change_id="52 aa/x"), {}, "not as expected"),
+        (an_entry(), {"change_id": "*"}, "not as expected"),
     ],
 )
 def test_why_all_is_read(base: DiskEntry | None, disk: dict[str, Any], reason: str) -> None:
@@ -145,7 +131,7 @@ def test_why_all_is_read(base: DiskEntry | None, disk: dict[str, Any], reason: s
 @pytest.mark.parametrize("now", ["52 aa/7", "52 aa/8", "52 aa/10"])
 def test_since_when_changes_are_asked_for(now: str) -> None:
     """The last backup's id; numbers are compared as numbers."""
-    assert since(entry(), a_disk(change_id=now)) == ("52 aa/7", None)
+    assert since(an_entry(), a_disk(change_id=now)) == ("52 aa/7", None)
 
 
 async def frozen(vsphere: VSphere, machine: str) -> tuple[str, VirtualMachineDisk]:
@@ -160,7 +146,7 @@ async def frozen(vsphere: VSphere, machine: str) -> tuple[str, VirtualMachineDis
 
 def backed_up(disk: VirtualMachineDisk) -> DiskEntry:
     """Return the entry of a backup of a disk."""
-    return entry(uuid=disk.uuid, capacity=disk.capacity, change_id=disk.change_id)
+    return an_entry(uuid=disk.uuid, capacity=disk.capacity, change_id=disk.change_id)
 
 
 @pytest.fixture

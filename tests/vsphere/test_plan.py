@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from asyncvddk.backup import BackupOptions
-from asyncvddk.repository import DiskEntry, DiskStats, Snapshot
+from asyncvddk.repository import DiskStats, Snapshot
 from asyncvddk.vsphere import MachineBackupOptions, Obstacle, Selection, machines, plan_machines
 from asyncvddk.vsphere._plan import plan
 from asyncvddk.vsphere._results import feasible
-from tests.vsphere.fakes import MIB, a_disk, a_machine
+from tests.vsphere.fakes import MIB, a_disk, a_machine, an_entry
 
 if TYPE_CHECKING:
     from tests.vsphere.backups import Backups
@@ -20,18 +20,8 @@ if TYPE_CHECKING:
 
 def snapshot(**entry: Any) -> Snapshot:  # noqa: ANN401  (fields of its disk)
     """Return a backup of ``a_machine()``."""
-    fields: dict[str, Any] = {
-        "key": "2000",
-        "name": "d",
-        "uuid": "uuid-2000",
-        "capacity": 4 * MIB,
-        "change_id": "52 aa/7",
-        "root": b"",
-        "mode": "changed",
-        "read_whole": time.time(),
-        "stats": DiskStats(read=MIB // 4),
-    }
-    disk = DiskEntry(**fields | entry)
+    fields = {"mode": "changed", "read_whole": time.time(), "stats": DiskStats(read=MIB // 4)}
+    disk = an_entry(**fields | entry)
     return Snapshot(id="f00d", source="vm:x", time=0.0, finished=0.0, disks=(disk,))
 
 
