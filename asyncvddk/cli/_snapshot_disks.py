@@ -29,6 +29,14 @@ class Part:
     length: Annotated[int | None, size_parameter(show_default=False)] = None
     """Bytes (default: to the end of the disk)."""
 
+    def of(self, entry: DiskEntry) -> int:
+        """Return how many bytes of a disk that is. Raises ValueError if they are not all within it."""
+        length = entry.capacity - self.offset if self.length is None else self.length
+        if length < 0 or self.offset + length > entry.capacity:
+            wanted = f"{length} bytes from byte {self.offset} on" if length >= 0 else f"byte {self.offset}"
+            raise ValueError(f"{entry.key}: {wanted}: outside a disk of {entry.capacity} bytes")
+        return length
+
 
 WHOLE = Part()
 

@@ -39,8 +39,9 @@ def dump(
 
         found = await repository.find(snapshot, source=source)
         (entry,) = chosen(found, [key])
+        length = part.of(entry)
         async with await repository.open_disk(found, entry.key) as disk:
-            await restore(disk, StreamTarget(stdout), start=part.offset, length=part.length)
+            await restore(disk, StreamTarget(stdout), start=part.offset, length=length)
         return _exit.DONE
 
     return run_with_repository(command, place, read_only=True)

@@ -176,6 +176,8 @@ async def _plan_and_restore(
             from asyncvddk.disks._library import Vddk  # noqa: PLC0415  (only where it is needed)
 
             vddk = await stack.enter_async_context(Vddk(libdir=place.libdir, config=place.config))
+        for entry in entries:
+            what.part.of(entry)
         tasks, new_folder = _plan(vddk, entries, what)
         missing = () if what.keys else snapshot.failed
         for failed in missing:
@@ -280,7 +282,7 @@ async def _restore(
     from asyncvddk.backup import restore  # noqa: PLC0415  (numpy and others take their time to load)
 
     async with await repository.open_disk(snapshot, task.entry.key) as stored, task.target() as target:
-        state = CopyProgress(stored.size - part.offset if part.length is None else part.length)
+        state = CopyProgress(part.of(task.entry))
 
         def told(progress: RestoreProgress) -> None:
             state.bytes_read = min(progress.bytes_read, progress.bytes_done)
@@ -289,6 +291,6 @@ async def _restore(
             reporter.progressed(task.job, state)
 
         reporter.started(task.job, state.size)
-        result = await restore(stored, target, start=part.offset, length=part.length, progress=told)
+        result = await restore(stored, target, start=part.offset, length=state.size, progress=told)
     skipped = result.size - result.bytes_read
     return CopyResult(result.size, result.bytes_read, result.bytes_written, skipped, result.seconds)

@@ -305,7 +305,10 @@ def test_a_range_is_restored_to_its_place(run: Repo, command: Command, small: Pa
     assert (tmp_path / "part.raw").read_bytes() == bytes(15 * MIB) + before[15 * MIB :]
     outside = run("restore", "latest", "--to", tmp_path / "no.raw", "--offset", "15M", "--length", "2M")
     assert outside.status == 1
-    assert "outside a disk" in outside.err
+    assert f"{2 * MIB} bytes from byte {15 * MIB} on: outside a disk of {16 * MIB} bytes" in outside.error
+    far = run("restore", "latest", "--to", tmp_path / "no.raw", "--offset", "99M")
+    assert f"byte {99 * MIB}: outside a disk" in far.error
+    assert far.err.count("\n") == 1
     assert not (tmp_path / "no.raw").exists()
     run.backup(small, text, "--source", "two")
     several = run("restore", "latest", "--to", f"{tmp_path}/out/", "--offset", "1M")
